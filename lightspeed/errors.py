@@ -1,25 +1,25 @@
 """Every error that this service raises on purpose.
 
-    LightspeedError
-    ├── ConfigurationError        the configuration files do not say what to do
-    ├── StartupError              a part cannot start; the process ends with exit code 3
-    └── RequestError              one request cannot be served; carries status, response and cause
-        ├── BadRequest            400
-        ├── Unauthorized          401
-        ├── Forbidden             403
-        ├── NotFound              404
-        ├── Conflict              409
-        ├── TooLarge              413
-        │   └── PromptTooLong         the model's context window is too small
-        ├── Unprocessable         422
-        ├── TooManyRequests       429
-        │   └── ModelQuotaExceeded    the provider's own quota
-        ├── InternalError         500
-        │   └── StorageError          a database or a file could not be read or written
-        ├── ModelRefused          502  the provider answered with an error
-        └── Unavailable           503
-            ├── NotReady              models are still loading
-            └── ProviderUnavailable   the provider cannot be reached
+LightspeedError
+├── ConfigurationError        the configuration files do not say what to do
+├── StartupError              a part cannot start; the process ends with exit code 3
+└── RequestError              one request cannot be served; carries status, response and cause
+    ├── BadRequest            400
+    ├── Unauthorized          401
+    ├── Forbidden             403
+    ├── NotFound              404
+    ├── Conflict              409
+    ├── TooLarge              413
+    │   └── PromptTooLong         the model's context window is too small
+    ├── Unprocessable         422
+    ├── TooManyRequests       429
+    │   └── ModelQuotaExceeded    the provider's own quota
+    ├── InternalError         500
+    │   └── StorageError          a database or a file could not be read or written
+    ├── ModelRefused          502  the provider answered with an error
+    └── Unavailable           503
+        ├── NotReady              models are still loading
+        └── ProviderUnavailable   the provider cannot be reached
 """
 
 from collections.abc import Mapping, Sequence

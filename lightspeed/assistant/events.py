@@ -1,30 +1,11 @@
 """What a Turn tells while it runs. The events of one Turn end with Completed, Failed or Interrupted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lightspeed.errors import RequestError
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A passage of a knowledge store that was given to the model."""
-
-    content: str
-    source: str | None = None
-    score: float | None = None
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document that an answer rests on."""
-
-    doc_url: str | None = None
-    doc_title: str | None = None
-    source: str | None = None
-    document_id: str | None = None
+from lightspeed.retrieval.references import Chunk, ReferencedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +63,7 @@ class Completed:
     text: str
     usage: Usage
     chunks: tuple[Chunk, ...]
-    documents: tuple[Document, ...]
+    documents: tuple[ReferencedDocument, ...]
     truncated: bool
     completed_at: datetime
 

@@ -1,0 +1,82 @@
+"""The Starlette application: middleware, routes, and the life of the services behind them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from lightspeed import __version__
+from lightspeed.api import feedback, health, info, metrics, models, query, streaming_query
+from lightspeed.api.docs import Documentation
+from lightspeed.api.endpoint import Gates
+from lightspeed.api.errors import exception_handlers
+from lightspeed.api.middleware import Cors, middleware
+from lightspeed.api.routing import routes
+from lightspeed.configuration.service import ServiceConfiguration
+from lightspeed.errors import LightspeedError
+from lightspeed.identity.access import without_rules
+from lightspeed.identity.noop import authenticate
+from lightspeed.runtime import Runtime
+from lightspeed.services import Plan
+from lightspeed.telemetry.metrics import Metrics
+
+ENDPOINTS = (
+    *query.ENDPOINTS,
+    *streaming_query.ENDPOINTS,
+    *models.ENDPOINTS,
+    *feedback.ENDPOINTS,
+    *info.ENDPOINTS,
+    *health.ENDPOINTS,
+    *metrics.ENDPOINTS,
+)
+
+
+def create_app(plan: Plan, on_failure: Callable[[LightspeedError], None] = lambda _: None) -> Starlette:
+    """An application of its own for each plan. `on_failure` hears of a start that failed."""
+    service = plan.configuration.service
+    counters = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Runtime]]:
+        runtime = Runtime(plan, counters, on_failure)
+        runtime.begin()
+        try:
+            yield {"runtime": runtime}
+        finally:
+            await runtime.close()
+
+    gates = Gates(authenticate, without_rules, _runtime, max_body=service.limits.max_body_bytes)
+    return Starlette(
+        routes=[*routes(ENDPOINTS, gates), *_documentation(plan).routes()],
+        middleware=middleware(
+            counters, cors=_cors(service), root_path=service.root_path, access_log=service.access_log
+        ),
+        exception_handlers=exception_handlers(),
+        lifespan=lifespan,
+    )
+
+
+def _documentation(plan: Plan) -> Documentation:
+    title = plan.configuration.name
+
+    def build() -> dict[str, Any]:
+        # Imported on the first request: it takes longer than the rest of the application.
+        from lightspeed.api.openapi import openapi_document
+
+        return openapi_document(
+            ENDPOINTS, title=title, version=__version__, root_path=plan.configuration.service.root_path
+        )
+
+    return Documentation(build, title=title)
+
+
+def _runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.state.runtime
+    return runtime
+
+
+def _cors(service: ServiceConfiguration) -> Cors:
+    cors = service.cors
+    return Cors(cors.allow_origins, cors.allow_methods, cors.allow_headers, cors.allow_credentials)

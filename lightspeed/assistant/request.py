@@ -1,0 +1,34 @@
+"""What is asked of a Turn."""
+
+from dataclasses import dataclass
+
+from lightspeed.telemetry.metrics import Face
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    attachment_type: str
+    content_type: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """One question of one user.
+
+    `conversation_id` is in its canonical form; None starts a conversation. `stream` asks the provider for the answer
+    piece by piece; without it the one Token event holds all the text.
+    """
+
+    request_id: str
+    user_id: str
+    query: str
+    face: Face
+    stream: bool
+    conversation_id: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    system_prompt: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    no_tools: bool = False
+    vector_store_ids: tuple[str, ...] | None = None

@@ -1,0 +1,19 @@
+"""What an operator decides about the Turn."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantSettings:
+    """`context_windows` maps `provider/model` to tokens and wins over what a provider tells of its model."""
+
+    default_provider: str | None = None
+    default_model: str | None = None
+    system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    request_may_set_system_prompt: bool = True
+    context_windows: Mapping[str, int] = field(default_factory=dict)
+    max_tool_rounds: int = 10
+    turn_timeout: float = 600.0

@@ -1,0 +1,98 @@
+"""`lightspeed ingest`: documents into a knowledge store."""
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from lightspeed.configuration.root import Configuration
+from lightspeed.retrieval.finding import SourceFile, find_files
+from lightspeed.retrieval.ingest import Ingester, IngestReport
+from lightspeed.services import Plan, read_plan
+from lightspeed.stack.environment import prepare_environment
+from lightspeed.stack.run_configuration import for_knowledge_only, store_has_content
+
+if TYPE_CHECKING:
+    from lightspeed.stack.client import EmbeddedStack
+
+
+def ingest_command(
+    configuration: Configuration, source: Path, paths: Sequence[str], store: str, *, if_empty: bool
+) -> int:
+    """Returns 0, or 1 when a file could not be read."""
+    plan = read_plan(configuration, source, os.environ)
+    if if_empty and store_has_content(plan.run_configuration, store):
+        return 0
+    return anyio.run(_ingest, plan, paths, store, backend_options={"use_uvloop": True})
+
+
+async def _ingest(plan: Plan, paths: Sequence[str], store: str) -> int:
+    console = Console(stderr=True, highlight=False)
+    report = IngestReport()
+    files = await to_thread.run_sync(_found, paths, report)
+    with console.status("starting") as status:
+        stack = await _start(plan, status.update)
+    try:
+        ingester = Ingester(stack.knowledge, await stack.default_embedding_model())
+        with _progress(console) as progress:
+            task = progress.add_task(f"reading into {store}", total=len(files))
+            await ingester.ingest(files, store, report, lambda: progress.advance(task))
+    finally:
+        await stack.close()
+    _tell(report, store, plan, console)
+    return 1 if report.failures else 0
+
+
+async def _start(plan: Plan, tell: Callable[[str], None]) -> "EmbeddedStack":
+    prepare_environment()
+    await to_thread.run_sync(import_module, "lightspeed.stack.client")
+    from lightspeed.stack.client import EmbeddedStack
+
+    return await EmbeddedStack.start(
+        for_knowledge_only(plan.run_configuration),
+        source=str(plan.run_configuration_file),
+        progress=tell,
+    )
+
+
+def _found(paths: Sequence[str], report: IngestReport) -> list[SourceFile]:
+    return list(find_files(paths, on_error=report.failures.append))
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _tell(report: IngestReport, store: str, plan: Plan, console: Console) -> None:
+    console.print(
+        f"{store}: {report.added} documents added, {report.replaced} replaced, {report.unchanged} unchanged, "
+        f"{len(report.failures)} failed; {report.passages} passages in {report.seconds:.1f} s"
+    )
+    for failure in report.failures:
+        console.print(f"  failed: {failure}", markup=False)
+    rag = plan.configuration.rag
+    if (rag.inline or rag.tool) and store not in (*rag.inline, *rag.tool):
+        console.print(
+            f"The store is not searched yet: add {store!r} to rag.inline in the configuration file."
+        )

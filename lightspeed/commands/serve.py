@@ -1,0 +1,30 @@
+"""`lightspeed serve`."""
+
+import os
+from pathlib import Path
+
+from lightspeed.configuration.root import Configuration
+from lightspeed.server import serve
+from lightspeed.services import read_plan
+
+
+def serve_command(configuration: Configuration, source: Path, *, host: str | None, port: int | None) -> int:
+    """Serve until a signal comes. `host` and `port` replace what the configuration says."""
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    if changes:
+        service = configuration.service.model_copy(update=changes)
+        configuration = configuration.model_copy(update={"service": service})
+    return serve(read_plan(configuration, source, os.environ), _announcement(configuration))
+
+
+def _announcement(configuration: Configuration) -> str:
+    service = configuration.service
+    scheme = "https" if service.tls_config.tls_certificate_path else "http"
+    host = "127.0.0.1" if service.host in ("", "0.0.0.0", "::", "localhost") else service.host  # noqa: S104
+    address = f"{scheme}://{host}:{service.port}{service.root_path}"
+    return (
+        f"{configuration.name} listens on {address}\n"
+        f"Page:    {address}/docs\n"
+        f"Try it:  curl -s {address}/v1/query -H 'Content-Type: application/json' "
+        """-d '{"query": "How do I add my own documents?"}'"""
+    )

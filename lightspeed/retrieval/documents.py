@@ -1,0 +1,118 @@
+"""Documents: what one is, how the files of a knowledge store are found and how a file is read."""
+
+import hashlib
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lightspeed.retrieval.finding import DocumentError, SourceFile, find_files
+from lightspeed.retrieval.formats.format import FormatError, Section
+from lightspeed.retrieval.formats.registry import format_of
+
+__all__ = [
+    "Document",
+    "DocumentError",
+    "EmptyDocument",
+    "Section",
+    "SourceFile",
+    "UnsupportedFormat",
+    "document_id",
+    "find_files",
+    "parse_document",
+    "read_document",
+]
+
+MAX_BYTES = 50 * 1024 * 1024
+
+
+class UnsupportedFormat(DocumentError):
+    """No format claims the file's name."""
+
+
+class EmptyDocument(DocumentError):
+    """The file has no text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One readable document.
+
+    `id` depends on `name` alone: the file's path relative to the folder that was given (with `/`), or a
+    url. `path` is the place to show to the operator. `content_hash` is the SHA-256 of the bytes in hex.
+    """
+
+    id: str
+    name: str
+    title: str
+    url: str | None
+    path: str
+    sections: tuple[Section, ...]
+    content_hash: str
+
+
+def read_document(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> Document:
+    """Reads one file. Raises DocumentError."""
+    path = str(source.path)
+    if format_of(source.path.name) is None:
+        raise _unsupported(source.path.name, path)
+    try:
+        status = source.path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DocumentError(path, "not a file")
+        if status.st_size > max_bytes:
+            raise _too_large(path, status.st_size, max_bytes)
+        data = source.path.read_bytes()
+    except OSError as error:
+        raise DocumentError(path, (error.strerror or type(error).__name__).lower()) from error
+    return parse_document(data, name=source.name, path=path, max_bytes=max_bytes)
+
+
+def parse_document(
+    data: bytes, *, name: str, path: str | None = None, max_bytes: int = MAX_BYTES
+) -> Document:
+    """Makes a document of a file's bytes. The last part of `name` tells the format. Raises DocumentError."""
+    path = path or name
+    file_name = PurePosixPath(name).name
+    file_format = format_of(file_name)
+    if file_format is None:
+        raise _unsupported(file_name, path)
+    if len(data) > max_bytes:
+        raise _too_large(path, len(data), max_bytes)
+    try:
+        content = file_format.read(data) if data.strip() else None
+    except FormatError as error:
+        raise DocumentError(path, str(error)) from error
+    if content is None or not content.sections:
+        raise EmptyDocument(path, "no text")
+    return Document(
+        id=document_id(name),
+        name=name,
+        title=content.title or _readable(PurePosixPath(name)),
+        url=content.url,
+        path=path,
+        sections=content.sections,
+        content_hash=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def document_id(name: str) -> str:
+    """The id of the document of that name: 32 hex digits, the same on every machine."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _readable(name: PurePosixPath) -> str:
+    stem = name.stem
+    if stem.lower() in ("index", "readme", "_index") and name.parent.name:
+        stem = name.parent.name
+    words = " ".join(re.split(r"[\s_-]+", stem)).strip() or name.name
+    return words[0].upper() + words[1:] if words.islower() else words
+
+
+def _unsupported(file_name: str, path: str) -> DocumentError:
+    suffix = Path(file_name).suffix
+    return UnsupportedFormat(path, f"unsupported type {suffix}" if suffix else "unsupported type")
+
+
+def _too_large(path: str, size: int, limit: int) -> DocumentError:
+    return DocumentError(path, f"{size} bytes, more than the limit of {limit}")

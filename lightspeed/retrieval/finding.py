@@ -1,0 +1,149 @@
+"""Finding the files to read, below folders and by patterns."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightspeed.errors import LightspeedError
+
+_JUNK = frozenset({"node_modules", "__pycache__", "Thumbs.db", "desktop.ini"})
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class DocumentError(LightspeedError):
+    """A file cannot be found or read; `path` and `cause` make one line."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        self.path = path.encode(errors="replace").decode()
+        self.cause = cause
+        super().__init__(f"{self.path}: {cause}")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to read. `name` is its path relative to the folder that was given, with `/`."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    folder: Path
+    start: Path
+    pattern: re.Pattern[str] | None = None
+
+
+def find_files(
+    paths: Sequence[Path | str], *, on_error: Callable[[DocumentError], None] | None = None
+) -> Iterator[SourceFile]:
+    """The files that the paths name: files, folders (all below them, sorted), or patterns.
+
+    A path is a pattern (`*`, `?`, `[...]`, `**` for any folders) when nothing has it as its literal name.
+    Hidden files and junk are skipped below a folder; links are followed after everything else, and a file
+    is given once. Names are unique: the second README.md takes the name of the folder above with it.
+    Raises DocumentError at once for a path that does not exist. A folder that cannot be listed goes to
+    `on_error`, or is raised without it.
+    """
+    return _unique([_root(path) for path in paths], on_error)
+
+
+def _root(given: Path | str) -> _Root:
+    path = Path(given)
+    if path.is_dir():
+        return _Root(path, path)
+    if path.exists():
+        return _Root(path.parent, path)
+    literal = 0
+    while literal < len(path.parts) and not _MAGIC.search(path.parts[literal]):
+        literal += 1
+    folder = Path(*path.parts[:literal])
+    if literal == len(path.parts) or not folder.is_dir():
+        raise DocumentError(str(given), "no such file or folder")
+    root = _Root(folder, folder, _matcher(path.parts[literal:]))
+    if next(_files(root, lambda error: None), None) is None:
+        raise DocumentError(str(given), "no file matches")
+    return root
+
+
+def _matcher(parts: Sequence[str]) -> re.Pattern[str]:
+    """A pattern for relative paths; what matches a folder matches everything below it."""
+    expression = "".join("(?:[^/]+/)*" if part == "**" else _part(part) + "/" for part in parts)
+    return re.compile(expression + "(?:[^/]+/)*")
+
+
+def _part(part: str) -> str:
+    signs = re.findall(r"\*+|\?|\[!?\]?[^\]]*\]|.", part, re.DOTALL)
+    return "".join(_token(sign) for sign in signs)
+
+
+def _token(sign: str) -> str:
+    if sign.startswith("*"):
+        return "[^/]*"
+    if sign == "?":
+        return "[^/]"
+    if len(sign) > 1:
+        negated = sign[1] == "!"
+        inside = sign[2 if negated else 1 : -1].replace("\\", r"\\").replace("[", r"\[").replace("]", r"\]")
+        return f"[{'^/' if negated else ''}{inside.replace('^', r'\^')}]"
+    return re.escape(sign)
+
+
+def _unique(roots: Sequence[_Root], on_error: Callable[[DocumentError], None] | None) -> Iterator[SourceFile]:
+    seen: set[str] = set()
+    names: set[str] = set()
+    for root in roots:
+        for path in _files(root, on_error):
+            real = os.path.realpath(path)
+            if real in seen:
+                continue
+            seen.add(real)
+            name = _name(path, root.folder, names)
+            names.add(name)
+            yield SourceFile(path, name)
+
+
+def _name(path: Path, folder: Path, taken: set[str]) -> str:
+    name = path.relative_to(folder).as_posix().encode(errors="replace").decode()
+    for parent in reversed(folder.absolute().parts[1:]):
+        if name not in taken:
+            break
+        name = f"{parent}/{name}"
+    return name
+
+
+def _files(root: _Root, on_error: Callable[[DocumentError], None] | None) -> Iterator[Path]:
+    visited: set[str] = set()
+    stack = [root.start]
+    links: list[Path] = []
+    while stack or links:
+        path = stack.pop() if stack else links.pop(0)
+        if path.is_dir():
+            real = os.path.realpath(path)
+            if real not in visited:
+                visited.add(real)
+                entries = _entries(path, on_error)
+                links += [entry for entry in entries if entry.is_symlink()]
+                stack += [entry for entry in reversed(entries) if not entry.is_symlink()]
+        elif path.is_file() and (
+            root.pattern is None or root.pattern.fullmatch(path.relative_to(root.folder).as_posix() + "/")
+        ):
+            yield path
+
+
+def _entries(folder: Path, on_error: Callable[[DocumentError], None] | None) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        problem = DocumentError(str(folder), (error.strerror or type(error).__name__).lower())
+        if on_error is None:
+            raise problem from error
+        on_error(problem)
+        return []
+    return [
+        entry
+        for entry in entries
+        if not (entry.name.startswith(".") or entry.name.endswith("~") or entry.name in _JUNK)
+    ]

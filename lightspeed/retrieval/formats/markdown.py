@@ -1,0 +1,103 @@
+"""Markdown: headings make sections, the rest stays as written; front matter gives title and address."""
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from lightspeed.retrieval.formats.encoding import decode
+from lightspeed.retrieval.formats.format import Content, Format
+from lightspeed.retrieval.formats.html import write_html
+from lightspeed.retrieval.formats.outline import Outline
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+_YAML = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_PLAIN_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
+_URL_KEYS = ("url", "canonical_url", "reference_url", "docs_url")
+_HEADING_ATTRIBUTES = re.compile(r"\s*\{[:#.][^{}]*\}\s*\Z")
+_EMBEDDED_DATA = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w=-]+)*;base64,[A-Za-z0-9+/=]{64,}")
+
+
+def read(data: bytes) -> Content:
+    from markdown_it import MarkdownIt
+
+    front, text = _front_matter(decode(data))
+    outline = Outline()
+    parser = MarkdownIt("commonmark").enable("table")
+    _write(_EMBEDDED_DATA.sub("data:", text), parser, outline)
+    title = front.get("title")
+    return Content(
+        outline.sections(),
+        title=" ".join(str(title).split()) if title else outline.first_heading,
+        url=next((front[key] for key in _URL_KEYS if _is_address(front.get(key))), None),
+    )
+
+
+def _front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """The fields at the head of a file, and the text after them."""
+    if found := _YAML.match(text):
+        fields = _yaml_fields(found[1])
+    elif found := _TOML.match(text):
+        try:
+            fields = tomllib.loads(found[1])
+        except tomllib.TOMLDecodeError:
+            fields = None
+    else:
+        return {}, text
+    return (fields, text[found.end() :]) if fields is not None else ({}, text)
+
+
+def _yaml_fields(source: str) -> dict[str, Any] | None:
+    import yaml
+
+    try:
+        fields = yaml.safe_load(source)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        # Templates put braces into front matter; a title is still worth having.
+        title = _PLAIN_TITLE.search(source)
+        return {"title": title[1].strip("'\" ")} if title else None
+    if not source.strip():
+        return {}
+    return fields if isinstance(fields, dict) else None
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
+
+
+def _write(text: str, parser: "MarkdownIt", outline: Outline) -> None:
+    lines = text.split("\n")
+    tokens: list[Token] = []
+    # Only the block structure: parsing the inline markup of a whole document takes most of the time.
+    parser.block.parse(text, parser, {}, tokens)
+    done = 0
+    for index, token in enumerate(tokens):
+        if token.level or token.map is None or token.type not in ("heading_open", "html_block"):
+            continue
+        start, end = token.map
+        outline.text("\n".join(lines[done:start]))
+        done = end
+        if token.type == "html_block":
+            write_html(token.content, outline)
+        else:
+            outline.heading(int(token.tag[1]), _heading_text(tokens[index + 1].content, parser))
+    outline.text("\n".join(lines[done:]))
+
+
+def _heading_text(source: str, parser: "MarkdownIt") -> str:
+    source = _HEADING_ATTRIBUTES.sub("", source)
+    tokens = parser.parseInline(source)[0].children or []
+    words = " ".join(
+        "".join(
+            " " if token.type in ("softbreak", "hardbreak") else token.content
+            for token in tokens
+            if token.type not in ("image", "html_inline")
+        ).split()
+    )
+    return words or " ".join(" ".join(token.content for token in tokens if token.type == "image").split())
+
+
+FORMAT = Format(suffixes=frozenset({".md", ".markdown"}), read=read)

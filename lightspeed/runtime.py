@@ -1,0 +1,81 @@
+"""The service from its first moment on: loading in the background, ready, or failed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from lightspeed.errors import LightspeedError, NotReady, StartupError
+from lightspeed.services import Plan, Services, start_services
+from lightspeed.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """What handlers receive. Answers while the models load; `services` raises NotReady until they have."""
+
+    def __init__(
+        self, plan: Plan, metrics: Metrics, on_failure: Callable[[LightspeedError], None] = lambda _: None
+    ) -> None:
+        self.plan = plan
+        self.configuration = plan.configuration
+        self.metrics = metrics
+        self.feedback_enabled = plan.configuration.user_data_collection.feedback_enabled
+        self._on_failure = on_failure
+        self._phase = "starting"
+        self._services: Services | None = None
+        self._failure: LightspeedError | None = None
+        self._start: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._services is not None
+
+    @property
+    def phase(self) -> str:
+        """What the service is doing until it is ready, for people."""
+        return str(self._failure) if self._failure else self._phase
+
+    @property
+    def services(self) -> Services:
+        if self._services is None:
+            raise NotReady(f"The service is still {self.phase}.", headers={"Retry-After": "2"})
+        return self._services
+
+    def begin(self) -> None:
+        """Start everything in the background."""
+        self._start = asyncio.create_task(self._load(), name="start of the services")
+
+    async def wait(self) -> None:
+        if self._start is not None:
+            await asyncio.wait([self._start])
+
+    async def close(self, grace: float = 30.0) -> None:
+        if self._start is not None and not self._start.done():
+            self._start.cancel()
+            await asyncio.wait([self._start])
+        if self._services is not None:
+            services, self._services = self._services, None
+            self._phase = "stopping"
+            await services.close(grace)
+
+    async def _load(self) -> None:
+        started = time.perf_counter()
+        try:
+            self._services = await start_services(self.plan, self.metrics, self._tell)
+        except asyncio.CancelledError:
+            return
+        except LightspeedError as error:
+            self._failure = error
+        except Exception as error:
+            logger.debug("The start failed", exc_info=True)
+            self._failure = StartupError(f"the service cannot start: {type(error).__name__}: {error}")
+        if self._failure is not None:
+            self._on_failure(self._failure)
+        else:
+            logger.info("Ready after %.1f s", time.perf_counter() - started)
+
+    def _tell(self, phase: str) -> None:
+        self._phase = phase
+        logger.info("Start: %s", phase)

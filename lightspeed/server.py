@@ -1,0 +1,96 @@
+"""Serving: the socket, the web server, and the exit code."""
+
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from lightspeed.app import create_app
+from lightspeed.configuration.service import ServiceConfiguration
+from lightspeed.errors import ConfigurationError, LightspeedError
+from lightspeed.services import Plan
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """Ends with the reason for which the services could not start, if there is one."""
+
+    failure: LightspeedError | None = None
+
+    def fail(self, failure: LightspeedError) -> None:
+        self.failure = failure
+        self.should_exit = True
+
+
+def serve(plan: Plan, announcement: str = "") -> int:
+    """Serve until a signal comes; returns the exit code.
+
+    Raises ConfigurationError when the address cannot be listened on. Ends by SIGTERM as a process that does not catch
+    it, after everything has been stopped.
+    """
+    service = plan.configuration.service
+    listener = listen(service)
+    server: Server
+
+    def on_failure(error: LightspeedError) -> None:
+        server.fail(error)
+
+    server = Server(_server_configuration(plan, service, on_failure))
+    if announcement:
+        logger.info("%s", announcement)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        listener.close()
+    if server.failure is not None:
+        raise server.failure
+    return 0
+
+
+def listen(service: ServiceConfiguration) -> socket.socket:
+    """A listening socket for host and port. Raises ConfigurationError."""
+    where = f"{service.host}:{service.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            service.host, service.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = "another program uses this port" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ConfigurationError(f"cannot listen on {where}: {reason}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _server_configuration(
+    plan: Plan, service: ServiceConfiguration, on_failure: Callable[[LightspeedError], None]
+) -> uvicorn.Config:
+    tls = service.tls_config
+    password = Path(tls.tls_key_password).read_text().strip() if tls.tls_key_password else None
+    return uvicorn.Config(
+        create_app(plan, on_failure),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=str(tls.tls_certificate_path) if tls.tls_certificate_path else None,
+        ssl_keyfile=str(tls.tls_key_path) if tls.tls_key_path else None,
+        ssl_keyfile_password=password,
+    )

@@ -1,0 +1,36 @@
+"""What is asked of a chat model, and what it answers piece by piece."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """`model` is the public name `provider/model`; messages and tools have the shapes of OpenAI's chat completions."""
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    stream: bool
+    tools: Sequence[Mapping[str, Any]] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallPiece:
+    """A part of a tool call; pieces with the same index belong together, `arguments` are to be joined."""
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+class ChatPiece(NamedTuple):
+    """A part of an answer. `finish_reason` stands in the last piece that has text, usage may follow it."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None

@@ -1,0 +1,246 @@
+"""Llama Stack inside this process: the one place that starts it and speaks to it."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from anyio import to_thread
+from llama_stack.core.datatypes import StackConfig
+from llama_stack.core.distribution import get_provider_registry
+from llama_stack.core.library_client import AsyncLlamaStackAsLibraryClient
+from llama_stack.core.routing_tables.models import ModelsRoutingTable
+from llama_stack.core.server.routes import initialize_route_impls
+from llama_stack.core.stack import Stack
+from llama_stack_api import Api, OpenAIChatCompletionRequestWithExtraBody
+from llama_stack_client import AsyncLlamaStackClient
+
+from lightspeed.errors import LightspeedError, ModelRefused, StartupError
+from lightspeed.stack.chat import ChatPiece, ChatRequest, ToolCallPiece
+from lightspeed.stack.connections import ConnectionPool, keep_connections
+from lightspeed.stack.knowledge import KnowledgeStores
+from lightspeed.stack.models import Model
+from lightspeed.stack.passages import EmbeddingModel
+from lightspeed.stack.provider_errors import request_error
+from lightspeed.stack.providers_check import check_providers, import_providers
+
+logger = logging.getLogger(__name__)
+
+_MODELS_ARE_FRESH_FOR = 5.0  # seconds; as long as the stack itself keeps its registry
+
+
+class LibraryClient(AsyncLlamaStackAsLibraryClient):  # type: ignore[misc]
+    """The stack's library client, given a configuration instead of a file, and silent."""
+
+    def __init__(self, configuration: StackConfig, registry: Any) -> None:
+        AsyncLlamaStackClient.__init__(self, base_url="http://library")
+        self.config = configuration
+        self.custom_provider_registry = registry
+        self.config_path_or_distro_name = "run.yaml"
+        self.provider_data = None
+        self.route_impls: Any = None
+        self.stack: Any = None
+
+    async def initialize(self) -> bool:
+        # A set on the class in the stack: a second stack in this process would believe its providers listed already.
+        ModelsRoutingTable.listed_providers = set()
+        self.stack = Stack(self.config, self.custom_provider_registry)
+        await self.stack.initialize()
+        self.impls = self.stack.impls
+        self.route_impls = initialize_route_impls(self.impls)
+        return True
+
+
+class EmbeddedStack:
+    """The embedded stack: models, chat, knowledge stores. Made by `start`, ended by `close`."""
+
+    def __init__(self, client: LibraryClient) -> None:
+        self._client = client
+        self._inference = client.impls[Api.inference]
+        self._models: list[Model] = []
+        self._models_read_at = 0.0
+        self._pools: list[ConnectionPool] = []
+        self.knowledge = KnowledgeStores(client.impls)
+
+    @property
+    def client(self) -> LibraryClient:
+        """The stack's own client, for whatever this class does not offer."""
+        return self._client
+
+    @classmethod
+    async def start(
+        cls,
+        run_configuration: Mapping[str, Any],
+        *,
+        source: str = "run.yaml",
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> "EmbeddedStack":
+        """Start all providers of a run configuration (environment variables already substituted).
+
+        Raises ConfigurationError when a provider or its settings are wrong, StartupError when one cannot start.
+        """
+        progress("loading the stack")
+        configuration, registry = await to_thread.run_sync(_prepare, run_configuration, source)
+        client = LibraryClient(configuration, registry)
+        progress("starting the providers")
+        try:
+            await client.initialize()
+        except LightspeedError:
+            raise
+        except Exception as error:
+            logger.debug("The stack did not start", exc_info=True)
+            raise StartupError(f"the embedded stack cannot start: {' '.join(str(error).split())}") from error
+        stack = cls(client)
+        await stack._settle()
+        return stack
+
+    async def close(self) -> None:
+        for pool in self._pools:
+            await pool.close()
+        await self._client.shutdown()
+
+    async def models(self) -> list[Model]:
+        """All models of the providers that run."""
+        now = time.monotonic()
+        if now - self._models_read_at > _MODELS_ARE_FRESH_FOR:
+            table = self._inference.routing_table
+            found = await table.get_all_with_type("model")
+            self._models = [
+                Model(
+                    model.identifier,
+                    model.provider_id,
+                    model.provider_resource_id or "",
+                    str(getattr(model.model_type, "value", model.model_type)),
+                    dict(model.metadata or {}),
+                )
+                for model in found
+                if model.provider_id in table.impls_by_provider_id
+            ]
+            self._models_read_at = now
+        return self._models
+
+    async def default_embedding_model(self) -> EmbeddingModel:
+        """What new knowledge stores use. Raises StartupError when no model makes embeddings."""
+        model = await self.knowledge.embedding_model()
+        if model is not None:
+            return model
+        for candidate in await self.models():
+            dimension = candidate.metadata.get("embedding_dimension")
+            if candidate.model_type == "embedding" and dimension:
+                return EmbeddingModel(candidate.identifier, int(dimension))
+        raise StartupError("run.yaml has no embedding model, which knowledge stores need")
+
+    async def chat(self, request: ChatRequest) -> AsyncIterator[ChatPiece]:
+        """Ask a model. Returns when the provider has accepted the request; the pieces follow.
+
+        Raises a RequestError, here or while the pieces are read. Closing the iterator stops the generation.
+        """
+        parameters = dict(request.parameters)
+        if request.stream:
+            parameters["stream_options"] = {"include_usage": True}
+        if request.tools:
+            parameters["tools"] = list(request.tools)
+        try:
+            answer = await self._inference.openai_chat_completion(
+                OpenAIChatCompletionRequestWithExtraBody(
+                    model=request.model, messages=list(request.messages), stream=request.stream, **parameters
+                )
+            )
+        except Exception as error:
+            raise self._mapped(error, request.model) from error
+        return self._streamed(answer, request.model) if request.stream else _whole(answer)
+
+    async def _streamed(self, chunks: AsyncIterator[Any], model: str) -> AsyncIterator[ChatPiece]:
+        finished = False
+        try:
+            async with aclosing(chunks):  # type: ignore[type-var]
+                async for chunk in chunks:
+                    piece = _piece(chunk)
+                    finished = finished or piece.finish_reason is not None
+                    yield piece
+        except Exception as error:
+            raise self._mapped(error, model) from error
+        if not finished:
+            raise ModelRefused("The model provider ended its stream before the answer was complete.")
+
+    def _mapped(self, error: Exception, model: str) -> Exception:
+        mapped = request_error(error, model)
+        if mapped is not error:
+            logger.warning("A call of %s failed: %s: %s", model, type(error).__name__, mapped.cause)
+            logger.debug("The provider's error", exc_info=error)
+        return mapped
+
+    async def _settle(self) -> None:
+        """What must be done once before the first request."""
+        await self._keep_no_second_record()
+        for provider in self._inference.routing_table.impls_by_provider_id.values():
+            pool = keep_connections(provider)
+            if pool is not None:
+                self._pools.append(pool)
+        await self.models()
+        await self.knowledge.open()
+
+    async def _keep_no_second_record(self) -> None:
+        """The stack writes each completion to a database of its own; this service has recorded the turn already."""
+        store, self._inference.store = self._inference.store, None
+        if store is not None:
+            await store.shutdown()
+
+
+def _prepare(run_configuration: Mapping[str, Any], source: str) -> tuple[StackConfig, Any]:
+    configuration = check_providers(run_configuration, source)
+    registry = get_provider_registry(configuration)
+    import_providers(configuration, registry, source)
+    return configuration, registry
+
+
+async def _whole(answer: Any) -> AsyncIterator[ChatPiece]:
+    choice = answer.choices[0] if answer.choices else None
+    message = choice.message if choice is not None else None
+    calls = (message.tool_calls or ()) if message is not None else ()
+    yield ChatPiece(
+        text=_text(message.content) if message is not None else "",
+        tool_calls=tuple(
+            ToolCallPiece(index, call.id, call.function.name, call.function.arguments or "")
+            for index, call in enumerate(calls)
+            if call.function is not None
+        ),
+        finish_reason=(choice.finish_reason if choice is not None else None) or "stop",
+        input_tokens=answer.usage.prompt_tokens if answer.usage else None,
+        output_tokens=answer.usage.completion_tokens if answer.usage else None,
+    )
+
+
+def _piece(chunk: Any) -> ChatPiece:
+    usage = chunk.usage
+    if not chunk.choices:
+        if usage is None:
+            return ChatPiece()
+        return ChatPiece(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+    choice = chunk.choices[0]
+    delta = choice.delta
+    calls = delta.tool_calls
+    if calls is None and usage is None:
+        return ChatPiece(delta.content or "", (), choice.finish_reason)
+    return ChatPiece(
+        delta.content or "",
+        tuple(
+            ToolCallPiece(
+                call.index or 0,
+                call.id,
+                call.function.name if call.function else None,
+                (call.function.arguments if call.function else None) or "",
+            )
+            for call in calls or ()
+        ),
+        choice.finish_reason,
+        usage.prompt_tokens if usage else None,
+        usage.completion_tokens if usage else None,
+    )
+
+
+def _text(content: Any) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.text for part in content if getattr(part, "text", None))

@@ -1,0 +1,61 @@
+"""Connections to remote model providers, kept open between requests.
+
+The stack's OpenAI-like providers make a new HTTP client, and so a new connection, for each call.
+"""
+
+from functools import partial
+from typing import Any
+
+from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
+from openai import AsyncOpenAI
+
+from lightspeed.stack.openai_stream import TextChunkStream
+
+_MAXIMUM_CLIENTS = 32
+
+
+class ConnectionPool:
+    """The clients of one provider, one for each base address and key that a request may bring."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[str, str], AsyncOpenAI] = {}
+
+    def client(self, provider: Any, make: Any) -> AsyncOpenAI:
+        key = (str(provider.get_base_url()), str(provider._get_api_key_from_config_or_provider_data()))
+        client = self._clients.get(key)
+        if client is None:
+            client = make(provider)
+            client.request = partial(_request, client.request)
+            if len(self._clients) >= _MAXIMUM_CLIENTS:
+                self._clients.pop(next(iter(self._clients)))
+            self._clients[key] = client
+        return client
+
+    async def close(self) -> None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
+
+
+def keep_connections(provider: Any) -> ConnectionPool | None:
+    """Give an OpenAI-like provider a pool; None for providers of another kind."""
+    kind = type(provider)
+    if not isinstance(provider, OpenAIMixin) or kind.client is not OpenAIMixin.client:
+        return None
+    pool = ConnectionPool()
+    make = OpenAIMixin.client.fget
+    pooled = type(
+        kind.__name__,
+        (kind,),
+        {"client": property(lambda self: pool.client(self, make)), "__module__": kind.__module__},
+    )
+    object.__setattr__(provider, "__class__", pooled)
+    return pool
+
+
+async def _request(
+    send: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+) -> Any:
+    if stream and options.url == "/chat/completions":
+        stream_cls = TextChunkStream
+    return await send(cast_to, options, stream=stream, stream_cls=stream_cls)

@@ -1,0 +1,121 @@
+"""A cheaper reading of OpenAI's event stream.
+
+The SDK builds a pydantic model for each token, which costs more than everything else that the service does for it.
+Chunks that carry only text become small objects with the same attributes; all others are left to the SDK.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from openai import APIError, AsyncStream
+from openai.types.chat import ChatCompletionChunk
+
+_TEXT_DELTA = frozenset({"content", "role", "refusal"})
+
+
+@dataclass(slots=True)
+class TextDelta:
+    content: str | None
+    role: str | None = None
+    refusal: str | None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+@dataclass(slots=True)
+class TextChoice:
+    index: int
+    delta: TextDelta
+    finish_reason: None = None
+    logprobs: None = None
+
+
+@dataclass(slots=True)
+class TextChunk:
+    """Looks like a `ChatCompletionChunk` with one choice and text only."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    object: str = "chat.completion.chunk"
+    usage: None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+
+
+class TextChunkStream(AsyncStream[ChatCompletionChunk]):
+    """Reads `text/event-stream` as https://html.spec.whatwg.org/multipage/server-sent-events.html has it.
+
+    Raises `openai.APIError` for an error object in the stream and `ValueError` for data that is not JSON.
+    """
+
+    async def __stream__(self) -> AsyncIterator[Any]:
+        try:
+            async for data in _event_data(self.response.aiter_bytes()):
+                if data.startswith(b"[DONE]"):
+                    break
+                chunk = json.loads(data)
+                text = _text_chunk(chunk)
+                yield text if text is not None else self._full_chunk(chunk)
+        finally:
+            await self.response.aclose()
+
+    def _full_chunk(self, chunk: Any) -> Any:
+        error = chunk.get("error") if isinstance(chunk, dict) else None
+        if error:
+            message = error.get("message") if isinstance(error, dict) else None
+            raise APIError(
+                message if isinstance(message, str) else "An error occurred during streaming",
+                request=self.response.request,
+                body=error,
+            )
+        cast_to: Any = ChatCompletionChunk
+        return self._client._process_response_data(data=chunk, cast_to=cast_to, response=self.response)
+
+
+async def _event_data(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The `data` of each event; other fields are of no use to a chat completion."""
+    rest = b""
+    lines: list[bytes] = []
+    async for block in blocks:
+        pieces = (rest + block).split(b"\n")
+        rest = pieces.pop()
+        for piece in pieces:
+            line = piece.rstrip(b"\r")
+            if line.startswith(b"data:"):
+                lines.append(line[5:].strip())
+            elif not line and lines:
+                yield lines[0] if len(lines) == 1 else b"\n".join(lines)
+                lines = []
+    if lines:
+        yield b"\n".join(lines)
+
+
+def _text_chunk(chunk: Any) -> TextChunk | None:
+    try:
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        if (
+            chunk.get("usage")
+            or chunk.get("error")
+            or choice.get("finish_reason")
+            or choice.get("logprobs")
+            or not delta.keys() <= _TEXT_DELTA
+        ):
+            return None
+        return TextChunk(
+            chunk.get("id") or "",
+            chunk.get("created") or 0,
+            chunk.get("model") or "",
+            [
+                TextChoice(
+                    choice.get("index") or 0,
+                    TextDelta(delta.get("content"), delta.get("role"), delta.get("refusal")),
+                )
+            ],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,91 @@
+"""The run configuration of the embedded stack: `run.yaml`."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from lightspeed.configuration.document import read_document
+from lightspeed.configuration.substitution import substitute
+from lightspeed.errors import ConfigurationError
+
+
+def find_run_configuration(path: str, service_file: Path) -> Path:
+    """A relative path starts at the working directory or, if nothing is there, beside the service's own file."""
+    given = Path(path).expanduser()
+    beside = service_file.parent / given
+    return beside if not given.exists() and beside.exists() else given
+
+
+def load_run_configuration(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The file with its environment variables replaced. Folders of its databases are made.
+
+    Raises ConfigurationError with one line for each mistake.
+    """
+    try:
+        tree = read_document(path)
+        if not isinstance(tree, dict):
+            raise ConfigurationError("must be a mapping of sections")
+        configuration: dict[str, Any] = substitute(tree, environment, retype=True)
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
+    for backend in _backends(configuration):
+        database = backend.get("db_path")
+        if isinstance(database, str) and database != ":memory:":
+            _make_folder(Path(database).expanduser().parent, path)
+    return configuration
+
+
+def for_knowledge_only(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the model providers that no knowledge store needs."""
+    resources = configuration.get("registered_resources") or {}
+    needed = {
+        str(store.get("embedding_model", "")).partition("/")[0]
+        for store in resources.get("vector_stores") or ()
+    }
+    models = resources.get("models") or ()
+    needed |= {model.get("provider_id") for model in models if model.get("model_type") == "embedding"}
+    providers = dict(configuration.get("providers") or {})
+    providers["inference"] = [
+        item for item in providers.get("inference") or () if item.get("provider_id") in needed
+    ]
+    kept = [model for model in models if model.get("provider_id") in needed]
+    return {**configuration, "providers": providers, "registered_resources": {**resources, "models": kept}}
+
+
+def store_has_content(configuration: Mapping[str, Any], store: str) -> bool:
+    """Whether the stock FAISS provider has written an index for this store; looks into the files only."""
+    return any(
+        _has_index(Path(str(backend["db_path"])).expanduser(), store)
+        for backend in _backends(configuration)
+        if backend.get("db_path")
+    )
+
+
+def _has_index(database: Path, store: str) -> bool:
+    if not database.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            found = connection.execute(
+                "SELECT 1 FROM kvstore WHERE key LIKE ?", (f"%faiss_index:v3::{store}",)
+            )
+            return found.fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def _backends(configuration: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    storage = configuration.get("storage")
+    backends = storage.get("backends") if isinstance(storage, dict) else None
+    return [backend for backend in (backends or {}).values() if isinstance(backend, dict)]
+
+
+def _make_folder(folder: Path, source: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{source}: storage.backends: cannot make {folder}: {error.strerror}"
+        ) from None

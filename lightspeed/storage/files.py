@@ -1,0 +1,98 @@
+"""Files that a reader sees whole or not at all, also after a crash."""
+
+import fcntl
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+# The exporter ships and deletes every *.json that it finds, so that unfinished files are called otherwise.
+TEMPORARY_SUFFIX = ".partial"
+_ATTEMPTS = 100
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write or replace a file; when this returns, the file survives a loss of power.
+
+    Missing directories are made, also when a cleaner removes them meanwhile. Raises OSError; then nothing
+    is left behind.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            make_directories(path.parent)
+            _write_once(path, data, mode)
+        except (FileNotFoundError, BlockingIOError):
+            # A cleaner was faster: the directory or the temporary file is gone.
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
+def make_directories(path: Path) -> None:
+    """Make a directory and its missing parents, for their owner only, so that they survive a loss of power."""
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        make_directories(path.parent)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        _sync_directory(path.parent)
+
+
+def remove_stale_temporaries(root: Path) -> int:
+    """Remove what killed writers left below `root`, but nothing that is being written. Returns how many."""
+    removed = 0
+    for directory, _, names in os.walk(root):
+        for name in names:
+            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
+                removed += _remove_if_abandoned(Path(directory, name))
+    return removed
+
+
+def _write_once(path: Path, data: bytes, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    try:
+        # The lock tells remove_stale_temporaries that the writer lives; it ends with the process.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    # A cleaner may have taken the file and its directory already: then there is nothing to sync.
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_if_abandoned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,123 @@
+"""SQLite: one file, worker threads, one writer at a time."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from lightspeed.storage.encoding import json_text
+from lightspeed.storage.files import make_directories
+from lightspeed.storage.migrations import Migrations
+
+_CONNECTIONS = 5
+_BUSY_SECONDS = 10.0
+
+# FULL syncs the log at each commit, so that a recorded turn outlives a loss of power and not only of the
+# process. It costs one fsync a turn; with NORMAL a loss of power takes what the kernel has not yet written.
+_ON_CONNECT = ("PRAGMA foreign_keys=ON", "PRAGMA synchronous=FULL")
+
+
+class SqliteConnections:
+    """Runs whole transactions in worker threads.
+
+    A thread for each transaction and not for each statement (aiosqlite): a turn is recorded four times
+    as fast, and the event loop neither compiles SQL nor writes JSON.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._path = Path(url.database or "")
+        self._engine = create_engine(
+            url,
+            hide_parameters=True,
+            json_serializer=json_text,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=_BUSY_SECONDS,
+            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+        )
+        event.listen(self._engine, "connect", _set_up)
+        event.listen(self._engine, "begin", _begin)
+        self._writing_engine = self._engine.execution_options(writes=True)
+        self._threads = CapacityLimiter(_CONNECTIONS)
+        self._one_writer = asyncio.Lock()
+
+    async def open(self) -> None:
+        await to_thread.run_sync(self._open)
+
+    async def close(self) -> None:
+        await to_thread.run_sync(self._engine.dispose)
+
+    async def write[T](self, work: Callable[[Connection], T]) -> T:
+        with anyio.fail_after(_BUSY_SECONDS):
+            await self._one_writer.acquire()
+        try:
+            return await to_thread.run_sync(_transact, self._writing_engine, work, limiter=self._threads)
+        finally:
+            self._one_writer.release()
+
+    async def read[T](self, work: Callable[[Connection], T]) -> T:
+        return await to_thread.run_sync(_transact, self._engine, work, limiter=self._threads)
+
+    def _open(self) -> None:
+        _make_file(self._path)
+        _use_write_ahead_log(self._engine)
+        with self._writing_engine.execution_options(migrates=True).begin() as connection:
+            Migrations().upgrade(connection)
+        # This connection goes: it does not check foreign keys.
+        self._engine.dispose()
+
+
+def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _set_up(connection: Any, _: Any) -> None:
+    for pragma in _ON_CONNECT:
+        connection.execute(pragma)
+
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("migrates", False):
+        # A migration that remakes a table must not delete what hangs on it.
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    # A transaction that reads before it writes fails at once if another process has written in between:
+    # only BEGIN IMMEDIATE waits.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty database that only its owner can read; SQLite gives its log files the same mode."""
+    make_directories(path.parent)
+    # Never open a database that exists: closing any descriptor of it drops this process's SQLite locks.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """Let readers and a writer work side by side; the file remembers it."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection = engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA journal_mode=WAL")
+            finally:
+                connection.close()
+        except (OperationalError, sqlite3.OperationalError) as error:
+            # Here SQLite does not wait for other processes by itself.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,75 @@
+import hashlib
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from lightspeed.errors import StorageError
+from lightspeed.storage.transcripts import Transcripts
+from tests.storage.turns import a_turn
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_turn_becomes_one_file(tmp_path: Path) -> None:
+    turn = a_turn()
+    await Transcripts(tmp_path).store(turn)
+    [path] = tmp_path.rglob("*.json")
+    user = hashlib.sha256(b"alice").hexdigest()
+    assert path.parent == tmp_path / user / turn.conversation_id
+    assert UUID(path.stem).version == 4
+    expected = {
+        "metadata": {
+            "provider": "acme",
+            "model": "m1",
+            "query_provider": "acme",
+            "query_model": "m1",
+            "user_id": user,
+            "conversation_id": turn.conversation_id,
+            "timestamp": "2030-01-02T03:04:09.123456+00:00",
+        },
+        "redacted_query": "List nodes",
+        "query_is_valid": True,
+        "llm_response": "Two nodes",
+        "rag_chunks": turn.rag_chunks,
+        "truncated": False,
+        "attachments": turn.attachments,
+        "tool_calls": turn.tool_calls,
+        "tool_results": turn.tool_results,
+    }
+    # Compared as text: readers rely on the order.
+    assert json.dumps(json.loads(path.read_bytes())) == json.dumps(expected)
+
+
+async def test_what_was_asked_for_may_differ_from_what_answered(tmp_path: Path) -> None:
+    whole_second = datetime(2030, 1, 2, 5, 0, tzinfo=timezone(timedelta(hours=2)))
+    turn = a_turn(completed_at=whole_second, status="blocked")
+    await Transcripts(tmp_path).store(turn, query_provider="p2", query_model="m2", truncated=True)
+    [path] = tmp_path.rglob("*.json")
+    written = json.loads(path.read_bytes())
+    assert (written["metadata"]["query_provider"], written["metadata"]["query_model"]) == ("p2", "m2")
+    assert written["metadata"]["timestamp"] == "2030-01-02T03:00:00.000000+00:00"
+    assert written["truncated"] is True
+    assert written["query_is_valid"] is True
+
+
+@pytest.mark.parametrize("conversation_id", ["../../outside", "", ".", "/tmp/x", "A" * 48])
+async def test_no_path_is_made_from_what_is_no_id(tmp_path: Path, conversation_id: str) -> None:
+    with pytest.raises(ValueError, match="stored form"):
+        await Transcripts(tmp_path).store(a_turn(conversation_id=conversation_id))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_odd_text_is_written(tmp_path: Path) -> None:
+    await Transcripts(tmp_path).store(a_turn(user_id="\ud800", answer="\ud800\x00é"))
+    [path] = tmp_path.rglob("*.json")
+    assert json.loads(path.read_bytes())["llm_response"] == "\ufffd\ufffdé"
+
+
+async def test_a_failure_is_a_storage_error(tmp_path: Path) -> None:
+    root = tmp_path / "file"
+    root.touch()
+    with pytest.raises(StorageError):
+        await Transcripts(root).store(a_turn())
