@@ -1,7 +1,8 @@
 """The parts of the running service, put together."""
 
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from anyio import to_thread
 
 from lightspeed.assistant.assistant import Assistant
 from lightspeed.assistant.settings import DEFAULT_SYSTEM_PROMPT, AssistantSettings
+from lightspeed.configuration.hints import hints
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError, StartupError
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
@@ -19,12 +21,15 @@ from lightspeed.stack.run_configuration import find_run_configuration, load_run_
 from lightspeed.storage.feedback import FeedbackStore
 from lightspeed.storage.files import remove_stale_temporaries
 from lightspeed.storage.transcripts import Transcripts
+from lightspeed.telemetry.logging import ReclaimLogging
 from lightspeed.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from lightspeed.stack.client import EmbeddedStack
     from lightspeed.storage.conversations import Conversations
     from lightspeed.storage.database import Database
+
+logger = logging.getLogger(__name__)
 
 type Progress = Callable[[str], None]
 
@@ -66,23 +71,41 @@ def read_plan(configuration: Configuration, source: Path, environment: Mapping[s
     return Plan(configuration, load_run_configuration(run_file, environment), run_file)
 
 
+def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
+    """One line for each key that has no effect, or not the one that it seems to have."""
+    later = {
+        "conversation_cache": configuration.conversation_cache.type is not None,
+        "a2a_state": configuration.a2a_state.sqlite is not None or configuration.a2a_state.postgres is not None,
+        "okp": "okp" in (*configuration.rag.inline, *configuration.rag.tool),
+        "reranker.enabled": configuration.reranker.enabled,
+        "rlsapi_v1": configuration.rlsapi_v1.allow_verbose_infer or configuration.rlsapi_v1.quota_subject is not None,
+        "quota_handlers.enable_token_history": configuration.quota_handlers.enable_token_history,
+    }
+    unused = [f"{key}: has no effect in this version yet" for key, given in later.items() if given]
+    return [*unused, *hints(configuration, stores)]
+
+
 async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lambda _: None) -> Services:
     """Start database, stack and assistant. Raises StartupError or ConfigurationError."""
     configuration = plan.configuration
-    prepare_environment(os.environ)
+    await to_thread.run_sync(prepare_environment)
     progress("opening the database")
     database, conversations = await _open_database(configuration)
     try:
         progress("loading the stack")
+        reclaim_logging = ReclaimLogging()
         await to_thread.run_sync(import_module, "lightspeed.stack.client")
         from lightspeed.stack.client import EmbeddedStack
 
         stack = await EmbeddedStack.start(
             plan.run_configuration, source=str(plan.run_configuration_file), progress=progress
         )
+        reclaim_logging()
     except BaseException:
         await database.close()
         raise
+    for line in warnings(configuration, await stack.knowledge.ids()):
+        logger.warning("Configuration: %s", line)
     transcripts, feedback = await to_thread.run_sync(_open_files, configuration)
     assistant = Assistant(
         models=stack,

@@ -1,6 +1,6 @@
 """Reading the body of a request within a limit."""
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
@@ -35,14 +35,17 @@ def limited(scope: Scope, receive: Receive, limit: int) -> Receive:
     return limited_receive
 
 
+ABSENT: Final = object()
+
+
 async def read_json(request: Request) -> Any:
-    """The value of a JSON body; None if it is empty; text if the content type says that it is not JSON.
+    """The value of a JSON body; ABSENT if it is empty; text if the content type says that it is not JSON.
 
     Raises SchemaError if the JSON is malformed.
     """
     content = await request.body()
     if not content:
-        return None
+        return ABSENT
     if not _is_json(request.headers.get("content-type")):
         return content.decode(errors="replace")
     try:

@@ -20,7 +20,6 @@ from openapi_pydantic import (
     Response,
     Schema,
     SecurityScheme,
-    Server,
     Tag,
 )
 from pydantic import BaseModel
@@ -88,7 +87,6 @@ def openapi_document(
     items = {path: builder.path_item(methods) for path, methods in paths.items()}
     document = OpenAPI(
         info=Info(title=title, version=version, description=description or None),
-        servers=[Server(url=root_path or "/")],
         paths={_template(path): item for path, item in items.items()},
         tags=[Tag(name=name) for name in sorted({tag for endpoint in declared for tag in endpoint.tags})],
         components=Components(securitySchemes=dict(security_schemes or {}) or None),
@@ -96,16 +94,16 @@ def openapi_document(
     plain: dict[str, Any] = document.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
     )
-    plain["openapi"] = document.openapi
+    plain |= {"openapi": document.openapi, "servers": [{"url": root_path or "/"}]}
     plain.setdefault("components", {})["schemas"] = dict(sorted(builder.schemas.items()))
     return plain
 
 
 def operation_id(endpoint: Endpoint) -> str:
     """Path and method, unless the endpoint names its own; it does not change with the code."""
-    return endpoint.operation_id or re.sub(r"\W+", "_", f"{endpoint.method.lower()}{endpoint.path}").rstrip(
-        "_"
-    )
+    if endpoint.operation_id:
+        return endpoint.operation_id
+    return re.sub(r"\W+", "_", f"{endpoint.method.lower()}{_template(endpoint.path)}").rstrip("_")
 
 
 def _template(path: str) -> str:

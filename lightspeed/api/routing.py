@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from lightspeed.api.body import limited, read_json
+from lightspeed.api.body import ABSENT, limited, read_json
 from lightspeed.api.endpoint import Access, Call, Endpoint, Gates, by_path, model_response
 from lightspeed.api.errors import SchemaError
 
@@ -89,7 +89,7 @@ class _Operation:
 
 
 def _validate(source: str, model: type[BaseModel], data: Any, *, echo: bool = True) -> BaseModel:
-    if data is None:
+    if data is ABSENT:
         raise SchemaError.missing(source)
     try:
         return model.model_validate(data, from_attributes=True)

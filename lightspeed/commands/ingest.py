@@ -57,7 +57,7 @@ async def _ingest(plan: Plan, paths: Sequence[str], store: str) -> int:
 
 
 async def _start(plan: Plan, tell: Callable[[str], None]) -> "EmbeddedStack":
-    prepare_environment()
+    await to_thread.run_sync(prepare_environment)
     await to_thread.run_sync(import_module, "lightspeed.stack.client")
     from lightspeed.stack.client import EmbeddedStack
 

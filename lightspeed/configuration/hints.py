@@ -1,17 +1,20 @@
 """What is worth a warning at start, though the configuration is valid."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lightspeed.configuration.rag import OKP
 from lightspeed.configuration.root import Configuration
 
 
-def hints(configuration: Configuration) -> list[str]:
-    """One line for each key that cannot have the effect that it seems to have. No line holds a secret."""
+def hints(configuration: Configuration, stores: Collection[str] | None = None) -> list[str]:
+    """One line for each key that cannot have the effect that it seems to have. No line holds a secret.
+
+    `stores` are the ids of the vector stores that the stack has; without them, ids in `rag` are not checked.
+    """
     return [
         *_service(configuration),
-        *_knowledge(configuration),
+        *_knowledge(configuration, stores),
         *_servers(configuration),
         *_quotas(configuration),
         *_access(configuration),
@@ -26,16 +29,18 @@ def _service(configuration: Configuration) -> Iterator[str]:
             yield f"inference.context_windows.{model}: is never used; keys have the form `provider/model`"
 
 
-def _knowledge(configuration: Configuration) -> Iterator[str]:
+def _knowledge(configuration: Configuration, stack: Collection[str] | None) -> Iterator[str]:
     stores = configuration.byok_rag
-    known = {OKP, *(store.rag_id for store in stores), *(store.vector_db_id for store in stores)}
+    known = {
+        OKP,
+        *(stack or ()),
+        *(store.rag_id for store in stores),
+        *(store.vector_db_id for store in stores),
+    }
     for kind, ids in (("inline", configuration.rag.inline), ("tool", configuration.rag.tool)):
         for position, identifier in enumerate(ids):
-            if identifier not in known:
-                yield (
-                    f"rag.{kind}[{position}]: `{identifier}` is no `rag_id`; "
-                    "it must be the id of a vector store that the stack knows"
-                )
+            if stack is not None and identifier not in known:
+                yield f"rag.{kind}[{position}]: `{identifier}` is neither a `rag_id` nor a store of the stack"
     for identifier, count in Counter(store.vector_db_id for store in stores).items():
         if count > 1:
             yield f"byok_rag: {count} entries share the `vector_db_id` `{identifier}`; only the first is used"

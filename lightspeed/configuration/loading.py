@@ -24,7 +24,8 @@ _SECRET_PARAMETER = re.compile(
 def load_configuration(path: Path, environment: Mapping[str, str]) -> Configuration:
     """Read, substitute and validate the file.
 
-    Relative paths in the file start at the working directory. Raises ConfigurationError with one line
+    Relative paths in the file start at the working directory; that of the stack's run.yaml may also start
+    at the directory of the file. Raises ConfigurationError with one line
     for each mistake: the file, the key and what is wrong, never the value.
     """
     try:
@@ -43,7 +44,8 @@ def _validated(path: Path, tree: dict[str, Any], environment: Mapping[str, str])
     found = [(key, unset(name)) for key, names in substitution.missing.items() for name in names]
     configuration = None
     try:
-        configuration = Configuration.model_validate(_with_database(substitution.tree, environment))
+        tree = _with_database(_with_run_file(substitution.tree, path.parent), environment)
+        configuration = Configuration.model_validate(tree)
     except ValidationError as error:
         found += [
             (key, text)
@@ -54,6 +56,15 @@ def _validated(path: Path, tree: dict[str, Any], environment: Mapping[str, str])
         lines = [f"{path}: {key_path(key)}: {text}" if key else f"{path}: {text}" for key, text in found]
         raise ConfigurationError(lines) from None
     return configuration
+
+
+def _with_run_file(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
+    key = "library_client_config_path"
+    stack = tree.get("llama_stack")
+    given = stack.get(key) if isinstance(stack, dict) else None
+    if not isinstance(given, str) or Path(given).expanduser().exists() or not (directory / given).is_file():
+        return tree
+    return tree | {"llama_stack": tree["llama_stack"] | {key: str(directory / given)}}
 
 
 def _with_database(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

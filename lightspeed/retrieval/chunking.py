@@ -17,7 +17,8 @@ _SMALLEST_BUDGET = 16
 def estimate_tokens(text: str) -> int:
     """A guess at a WordPiece tokenizer's count: one for 6 Latin letters, 2 digits, any other sign.
 
-    It is rather too high than too low, so that chunks counted with it fit a real tokenizer.
+    On technical documents the sum is within 5 % of MiniLM's, but a single chunk full of signs or hashes can
+    have twice as many tokens: use the model's own tokenizer where there is one.
     """
     return len(_ESTIMATE.findall(text))
 

@@ -158,7 +158,7 @@ def _slices(text: str, end: re.Pattern[str]) -> list[str]:
     start = 0
     for stop in (*(found.end() for found in end.finditer(text)), len(text)):
         part = text[start:stop]
-        if part.strip() or (stop == len(text) and part):
+        if part.strip():
             parts.append(part)
             start = stop
     return parts

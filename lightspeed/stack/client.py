@@ -80,7 +80,6 @@ class EmbeddedStack:
 
         Raises ConfigurationError when a provider or its settings are wrong, StartupError when one cannot start.
         """
-        progress("loading the stack")
         configuration, registry = await to_thread.run_sync(_prepare, run_configuration, source)
         client = LibraryClient(configuration, registry)
         progress("starting the providers")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def prepare_environment(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Keep the stack and its libraries off the network and quiet, unless the user has decided otherwise.
+    """Keep the stack and its libraries off the network, unless the user has decided otherwise.
 
     tiktoken takes its tables from the litellm package, which carries them, instead of from the network.
     """
@@ -16,7 +16,6 @@ def prepare_environment(environment: MutableMapping[str, str] = os.environ) -> N
     environment.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     environment.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
-    environment.setdefault("LLAMA_STACK_LOGGING", "all=warning")
     tables = _tiktoken_tables()
     if tables is not None:
         environment.setdefault("TIKTOKEN_CACHE_DIR", str(tables))

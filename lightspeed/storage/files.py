@@ -3,11 +3,12 @@
 import fcntl
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 # The exporter ships and deletes every *.json that it finds, so that unfinished files are called otherwise.
-TEMPORARY_SUFFIX = ".partial"
+_TEMPORARY_SUFFIX = ".partial"
 _ATTEMPTS = 100
 
 
@@ -49,13 +50,13 @@ def remove_stale_temporaries(root: Path) -> int:
     removed = 0
     for directory, _, names in os.walk(root):
         for name in names:
-            if name.startswith(".") and name.endswith(TEMPORARY_SUFFIX):
+            if name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX):
                 removed += _remove_if_abandoned(Path(directory, name))
     return removed
 
 
 def _write_once(path: Path, data: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         # The lock tells remove_stale_temporaries that the writer lives; it ends with the process.
@@ -85,10 +86,12 @@ def _sync_directory(path: Path) -> None:
 
 def _remove_if_abandoned(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
     except OSError:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
 
 from lightspeed.storage.encoding import json_text
 from lightspeed.storage.files import make_directories
@@ -35,16 +35,17 @@ class SqliteConnections:
 
     def __init__(self, url: URL) -> None:
         self._path = Path(url.database or "")
+        # A creator, because SQLAlchemy would look at the path here, in the event loop.
         self._engine = create_engine(
-            url,
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
             hide_parameters=True,
             json_serializer=json_text,
             pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_timeout=_BUSY_SECONDS,
-            connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
         )
-        event.listen(self._engine, "connect", _set_up)
         event.listen(self._engine, "begin", _begin)
         self._writing_engine = self._engine.execution_options(writes=True)
         self._threads = CapacityLimiter(_CONNECTIONS)
@@ -67,6 +68,18 @@ class SqliteConnections:
     async def read[T](self, work: Callable[[Connection], T]) -> T:
         return await to_thread.run_sync(_transact, self._engine, work, limiter=self._threads)
 
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for pragma in _ON_CONNECT:
+                connection.execute(pragma)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
     def _open(self) -> None:
         _make_file(self._path)
         _use_write_ahead_log(self._engine)
@@ -79,11 +92,6 @@ class SqliteConnections:
 def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
     with engine.begin() as connection:
         return work(connection)
-
-
-def _set_up(connection: Any, _: Any) -> None:
-    for pragma in _ON_CONNECT:
-        connection.execute(pragma)
 
 
 def _begin(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from tests.bench import report, service
-from tests.bench.footprint import Footprint, footprint, start_repeatedly, wait_until_ready
+from tests.bench.footprint import LIBRARIES, Footprint, footprint, start_repeatedly, wait_until_ready
 from tests.bench.process import Child, DidNotStartError
 from tests.bench.rounds import Case, FaultError, Measurement, cases, measure
 
@@ -43,10 +43,10 @@ class Bench:
             if "start" in self._parts:
                 remote = partial(service.remote_service, upstream=upstream)
                 self._start("remote", remote)
-            if "default" in self._parts:
-                self._start("default", service.default_service)
             if self._parts & {"floor", "service"}:
                 self._throughput(upstream, wanted)
+            if "default" in self._parts:
+                self._start("default", service.default_service)
 
     def _start(self, name: str, make: Callable[[Path], Child]) -> None:
         folder = self._new_folder(f"start-{name}")
@@ -67,7 +67,7 @@ class Bench:
                 targets["service"] = child
             for one in measure(targets, wanted, rounds=self._rounds, seconds=self._seconds):
                 self.findings.measurements.append(one)
-                _progress(f"{one.target:8}{one.case}: {one.result.rate:.0f} requests/s")
+                _progress(f"{one.target:8}{one.case.label(one.target)}: {one.result.rate:.0f} requests/s")
             if "service" in self._parts:
                 self.findings.footprints.append(footprint(targets["service"], "after the load"))
 
@@ -87,10 +87,14 @@ def show(findings: Findings, wanted: Sequence[Case]) -> None:
         print(*report.throughput(findings.measurements, wanted), sep="\n")
         share = report.busiest_generator(findings.measurements)
         print(
-            f"\nMedians; ratios to the floor in brackets. The load generator used {share:.0%} of a core at most.\n"
+            "\nMedians over the rounds; in brackets the ratio to the floor, measured in turns with the service."
         )
+        print(f"The load generator used {share:.0%} of a core at most.\n")
     if findings.footprints:
         print(*report.footprints(findings.footprints), sep="\n")
+        print(
+            f"\nMedians over the starts, each with empty state. Looked for in memory: {', '.join(LIBRARIES)}."
+        )
 
 
 def main() -> int:

@@ -10,7 +10,9 @@ from tests.bench.process import Child
 
 _START_TIMEOUT = 60.0
 _SETTLE = 1.0  # for what is loaded in the background after /readiness
-_HEAVY = {
+
+# What is looked for in the paths of the files that are mapped into memory.
+LIBRARIES = {
     "torch": "/torch/",
     "faiss": "faiss",
     "onnxruntime": "onnxruntime",
@@ -41,7 +43,7 @@ def wait_until_ready(child: Child) -> tuple[float, float]:
 
 def footprint(child: Child, note: str) -> Footprint:
     """The memory of a running child, now."""
-    libraries = [name for name, word in _HEAVY.items() if child.maps(word)]
+    libraries = [name for name, word in LIBRARIES.items() if child.maps(word)]
     return Footprint(f"{child.name}, {note}", child.resident(), libraries)
 
 

@@ -46,7 +46,8 @@ def throughput(measurements: Sequence[Measurement], wanted: Sequence[Case]) -> I
         for _, name, form in _COLUMNS:
             ratio = f" ({_ratio(measurements, case, name):.2f})" if service and floor else ""
             cells.append(form.format(shown[name]) + ratio)
-        yield _row(str(case), *cells, *([f"{floor['rate']:.0f}"] if service and floor else []))
+        label = case.label("service" if service else "floor")
+        yield _row(label, *cells, *([f"{floor['rate']:.0f}"] if service and floor else []))
 
 
 def busiest_generator(measurements: Sequence[Measurement]) -> float:
@@ -55,10 +56,10 @@ def busiest_generator(measurements: Sequence[Measurement]) -> float:
 
 
 def footprints(measured: Sequence[Footprint]) -> Iterable[str]:
-    yield _row("", "alive s", "ready s", "resident MB", "libraries in memory")
+    yield _row("", "alive s", "ready s", "resident MB", "heavy libraries in memory")
     yield _row("---", "---:", "---:", "---:", "---")
     for one in measured:
-        libraries = ", ".join(one.libraries) or "none of the heavy ones"
+        libraries = ", ".join(one.libraries) or "none"
         megabytes = f"{one.resident / 1e6:.0f}"
         times = [f"{seconds:.2f}" if seconds is not None else "" for seconds in (one.alive, one.ready)]
         yield _row(one.name, *times, megabytes, libraries)

@@ -26,9 +26,9 @@ class Case:
     tokens: int
     clients: int
 
-    def __str__(self) -> str:
+    def label(self, target: str) -> str:
         clients = f"{self.clients} client{'s' if self.clients > 1 else ''}"
-        return f"`{_PATHS['service'][self.streamed]}`, {self.tokens} tokens, {clients}"
+        return f"`{_PATHS[target][self.streamed]}`, {self.tokens} tokens, {clients}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,6 @@ RULES = {"access_rules": [{"role": "*", "actions": ["query"]}]}
         ),
         ({"byok_rag": [STORE], "rag": {"inline": ["docs", "okp"], "tool": ["v"]}}, []),
         (
-            {"byok_rag": [STORE], "rag": {"tool": ["docs", "dosc"]}},
-            ["rag.tool[1]: `dosc` is no `rag_id`; it must be the id of a vector store that the stack knows"],
-        ),
-        (
             {"byok_rag": [STORE, STORE | {"rag_id": "other"}]},
             ["byok_rag: 2 entries share the `vector_db_id` `v`; only the first is used"],
         ),
@@ -80,3 +76,12 @@ RULES = {"access_rules": [{"role": "*", "actions": ["query"]}]}
 )
 def test_hints(given: dict[str, Any], expected: list[str]) -> None:
     assert hints(Configuration.model_validate(MINIMAL | given)) == expected
+
+
+def test_ids_that_are_searched_are_checked_against_the_stores_of_the_stack() -> None:
+    rag = {"inline": ["docs", "okp", "v", "vs_1"], "tool": ["vs_1", "dosc"]}
+    configuration = Configuration.model_validate(MINIMAL | {"byok_rag": [STORE], "rag": rag})
+    assert hints(configuration) == []
+    assert hints(configuration, {"vs_1"}) == [
+        "rag.tool[1]: `dosc` is neither a `rag_id` nor a store of the stack"
+    ]

@@ -314,13 +314,18 @@ def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_relative_paths_start_at_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "run.yaml").write_text("version: 2\n")
-    monkeypatch.chdir(tmp_path)
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
     text = MINIMAL.replace("use_as_library_client: false", "use_as_library_client: true").replace(
         "url:", "library_client_config_path: run.yaml, url:"
     )
-    assert load(tmp_path / "elsewhere", text).llama_stack.library_client_config_path == Path("run.yaml")
+    assert problems(there, text) == ["llama_stack.library_client_config_path: no such file"]
+    (there / "run.yaml").touch()
+    assert load(there, text).llama_stack.library_client_config_path == there / "run.yaml"
+    (here / "run.yaml").touch()
+    assert load(there, text).llama_stack.library_client_config_path == Path("run.yaml")
 
 
 def test_the_import_stays_small() -> None:

@@ -117,7 +117,7 @@ async def test_times_keep_their_moment_in_any_zone(conversations: Conversations)
 
 
 async def test_a_time_without_a_zone_is_refused(conversations: Conversations) -> None:
-    turn = a_turn(completed_at=datetime(2030, 1, 2))  # noqa: DTZ001
+    turn = a_turn(completed_at=datetime(2030, 1, 2))
     with pytest.raises(StorageError):
         await conversations.record(turn)
     assert await conversations.get(turn.conversation_id) is None

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import random
@@ -5,12 +6,13 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from lightspeed.storage.files import TEMPORARY_SUFFIX, remove_stale_temporaries, write_atomically
-from tests.storage.file_writer import TEXT
+from lightspeed.storage.files import remove_stale_temporaries, write_atomically
+from tests.storage.file_writer import CONTENT
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +40,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_atomically(tmp_path / "taken.json", b"{}")
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FileExistsError):
         write_atomically(tmp_path / "file" / "a.json", b"{}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.json"]
 
@@ -77,36 +79,41 @@ def test_a_cleaner_of_directories_costs_no_file(tmp_path: Path) -> None:
 
 
 def test_files_are_whole_after_a_killed_writer(tmp_path: Path) -> None:
+    assert json.loads(CONTENT)["end"] is True
     chance = random.Random(3)
     abandoned = 0
     for _ in range(25):
         command = [sys.executable, "-m", "tests.storage.file_writer", str(tmp_path)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        for _ in range(chance.randrange(1, 12)):
+        for _ in range(chance.randrange(1, 8)):
             process.stdout.readline()
+        time.sleep(chance.random() * 0.002)  # any moment will do: most lie within a write
         process.kill()
         process.communicate()
-        for path in tmp_path.rglob("*.json"):
-            content = json.loads(path.read_bytes())
-            assert content["text"] == TEXT
-            assert content["end"] is True
-        abandoned += len(list(tmp_path.rglob(f".*{TEMPORARY_SUFFIX}")))
-        remove_stale_temporaries(tmp_path)
-        assert list(tmp_path.rglob(f".*{TEMPORARY_SUFFIX}")) == []
+        assert all(path.read_bytes() == CONTENT for path in tmp_path.rglob("*.json"))
+        abandoned += remove_stale_temporaries(tmp_path)
+        assert list(tmp_path.rglob("*.partial")) == []
     assert list(tmp_path.rglob("*.json"))
     assert abandoned  # otherwise no writer was killed in the middle
 
 
 def test_only_abandoned_temporaries_are_removed(tmp_path: Path) -> None:
-    live = tmp_path / "live.json"
-    os.mkfifo(tmp_path / ".fifo.partial")
-    (tmp_path / "kept.partial").touch()
-    (tmp_path / ".kept.json").touch()
-    (tmp_path / ".dead.json.00.partial").touch()
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (tmp_path / ".link.json.00.partial").symlink_to(outside)
-    assert remove_stale_temporaries(tmp_path) == 1
+    abandoned = tmp_path / "a" / ".dead.json.00.partial"
+    write_atomically(tmp_path / "a" / "whole.json", b"{}")
+    abandoned.touch()
+    kept = {tmp_path / name for name in ("plain.partial", ".hidden.json", "whole.json")}
+    for path in kept:
+        path.touch()
+    os.mkfifo(tmp_path / ".fifo.json.00.partial")
+    (tmp_path / ".link.json.00.partial").symlink_to(tmp_path / "whole.json")
+    with (tmp_path / ".live.json.00.partial").open("wb") as live:
+        fcntl.flock(live, fcntl.LOCK_EX)
+        assert remove_stale_temporaries(tmp_path) == 1
+    assert not abandoned.exists()
+    assert kept < set(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == len(kept) + 4
+
+
+def test_a_directory_that_is_missing_has_no_temporaries(tmp_path: Path) -> None:
     assert remove_stale_temporaries(tmp_path / "missing") == 0
-    assert not live.exists()

@@ -39,7 +39,7 @@ def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def test_the_migrations_make_the_tables_of_the_schema(database: Database) -> None:
-    def differences(connection: Connection) -> list[object]:
+    def differences(connection: Connection) -> object:
         return compare_metadata(MigrationContext.configure(connection), schema.metadata)
 
     assert await database.read(differences) == []

@@ -13,10 +13,14 @@ from tests.storage.turns import a_turn
 pytestmark = pytest.mark.anyio
 
 
+def files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
 async def test_a_turn_becomes_one_file(tmp_path: Path) -> None:
     turn = a_turn()
     await Transcripts(tmp_path).store(turn)
-    [path] = tmp_path.rglob("*.json")
+    [path] = files(tmp_path)
     user = hashlib.sha256(b"alice").hexdigest()
     assert path.parent == tmp_path / user / turn.conversation_id
     assert UUID(path.stem).version == 4
@@ -47,7 +51,7 @@ async def test_what_was_asked_for_may_differ_from_what_answered(tmp_path: Path) 
     whole_second = datetime(2030, 1, 2, 5, 0, tzinfo=timezone(timedelta(hours=2)))
     turn = a_turn(completed_at=whole_second, status="blocked")
     await Transcripts(tmp_path).store(turn, query_provider="p2", query_model="m2", truncated=True)
-    [path] = tmp_path.rglob("*.json")
+    [path] = files(tmp_path)
     written = json.loads(path.read_bytes())
     assert (written["metadata"]["query_provider"], written["metadata"]["query_model"]) == ("p2", "m2")
     assert written["metadata"]["timestamp"] == "2030-01-02T03:00:00.000000+00:00"
@@ -59,12 +63,12 @@ async def test_what_was_asked_for_may_differ_from_what_answered(tmp_path: Path) 
 async def test_no_path_is_made_from_what_is_no_id(tmp_path: Path, conversation_id: str) -> None:
     with pytest.raises(ValueError, match="stored form"):
         await Transcripts(tmp_path).store(a_turn(conversation_id=conversation_id))
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
 
 
 async def test_odd_text_is_written(tmp_path: Path) -> None:
     await Transcripts(tmp_path).store(a_turn(user_id="\ud800", answer="\ud800\x00é"))
-    [path] = tmp_path.rglob("*.json")
+    [path] = files(tmp_path)
     assert json.loads(path.read_bytes())["llm_response"] == "\ufffd\ufffdé"
 
 

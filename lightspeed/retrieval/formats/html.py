@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightspeed.retrieval.formats.encoding import decode
 from lightspeed.retrieval.formats.format import Content, Format, FormatError
+from lightspeed.retrieval.formats.nesting import deepest
 from lightspeed.retrieval.formats.outline import Outline
 
 if TYPE_CHECKING:
@@ -34,14 +35,7 @@ _PHRASING = _names(
 _LAYOUT = "h1, h2, h3, h4, h5, h6, table, pre, ul, ol, dl, main, article"
 _LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight-source)-([\w+#-]+)")
 _INVISIBLE = re.compile("[\u00ad\u200b\ufeff]")
-
-# The parser walks all open elements for each new one: a page nested without end would take minutes.
 _MOST_OPEN = 1000
-_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)[^<>]*?(/?)>")
-_SELF_CLOSING = _names(
-    "area base br col embed hr img input link meta source track wbr a p li dt dd tr td th thead tbody tfoot"
-    " option optgroup colgroup rp rt html head body"
-)
 
 
 def read(data: bytes) -> Content:
@@ -78,18 +72,9 @@ def _charset(data: bytes) -> str | None:
 def _parse(text: str) -> "LexborHTMLParser":
     from selectolax.lexbor import LexborHTMLParser
 
-    if text.count("<") > _MOST_OPEN and _deepest(text) > _MOST_OPEN:
+    if text.count("<") > _MOST_OPEN and deepest(text) > _MOST_OPEN:
         raise FormatError(f"HTML nested more than {_MOST_OPEN} levels deep")
     return LexborHTMLParser(text)
-
-
-def _deepest(text: str) -> int:
-    depth = deepest = 0
-    for found in _TAG.finditer(text):
-        if found[2].lower() not in _SELF_CLOSING and not found[3]:
-            depth = max(0, depth - 1) if found[1] else depth + 1
-            deepest = max(deepest, depth)
-    return deepest
 
 
 def _readable_parts(tree: "LexborHTMLParser") -> list["LexborNode"]:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # PDFium is not thread-safe: one call at a time in the whole process.
 _PDFIUM = threading.Lock()
-_BROKEN_WORD = re.compile(r"(?<=\w)(?:[\x02\ufffe\u00ad]\n?|-\n(?=[^\W\d_A-Z]))")
+# PDFium gives a control character for a hyphen at the end of a line, mostly without the line end.
+_LINE_HYPHEN = re.compile(r"(?<=\w)(?:[\x02\ufffe\u00ad]\n?|-\n)(?=(\w?))")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 _NO_TITLE = re.compile(
     r"untitled\W*\d*|(?:microsoft word - )?.*\.(?:docx?|dvi|tex|indd|pptx?)", re.IGNORECASE
@@ -48,7 +49,8 @@ def _page_text(document: "PdfDocument", number: int) -> str:
     finally:
         text_page.close()
         page.close()
-    text = _BROKEN_WORD.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _LINE_HYPHEN.sub(lambda found: "" if found[1].islower() else "-", text)
     return _CONTROL.sub("", text).strip()
 
 
