@@ -1,7 +1,6 @@
 """The parts of the running service, put together."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,7 +16,7 @@ from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError, StartupError
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.environment import prepare_environment
-from lightspeed.stack.run_configuration import find_run_configuration, load_run_configuration
+from lightspeed.stack.run_configuration import load_run_configuration
 from lightspeed.storage.feedback import FeedbackStore
 from lightspeed.storage.files import remove_stale_temporaries
 from lightspeed.storage.transcripts import Transcripts
@@ -67,7 +66,7 @@ def read_plan(configuration: Configuration, source: Path, environment: Mapping[s
     path = configuration.llama_stack.library_client_config_path
     if not path:
         raise ConfigurationError(f"{source}: llama_stack.library_client_config_path: is required")
-    run_file = find_run_configuration(str(path), source)
+    run_file = Path(path)
     return Plan(configuration, load_run_configuration(run_file, environment), run_file)
 
 
@@ -75,10 +74,12 @@ def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
     """One line for each key that has no effect, or not the one that it seems to have."""
     later = {
         "conversation_cache": configuration.conversation_cache.type is not None,
-        "a2a_state": configuration.a2a_state.sqlite is not None or configuration.a2a_state.postgres is not None,
+        "a2a_state": configuration.a2a_state.sqlite is not None
+        or configuration.a2a_state.postgres is not None,
         "okp": "okp" in (*configuration.rag.inline, *configuration.rag.tool),
         "reranker.enabled": configuration.reranker.enabled,
-        "rlsapi_v1": configuration.rlsapi_v1.allow_verbose_infer or configuration.rlsapi_v1.quota_subject is not None,
+        "rlsapi_v1": configuration.rlsapi_v1.allow_verbose_infer
+        or configuration.rlsapi_v1.quota_subject is not None,
         "quota_handlers.enable_token_history": configuration.quota_handlers.enable_token_history,
     }
     unused = [f"{key}: has no effect in this version yet" for key, given in later.items() if given]

@@ -11,13 +11,6 @@ from lightspeed.configuration.substitution import substitute
 from lightspeed.errors import ConfigurationError
 
 
-def find_run_configuration(path: str, service_file: Path) -> Path:
-    """A relative path starts at the working directory or, if nothing is there, beside the service's own file."""
-    given = Path(path).expanduser()
-    beside = service_file.parent / given
-    return beside if not given.exists() and beside.exists() else given
-
-
 def load_run_configuration(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """The file with its environment variables replaced. Folders of its databases are made.
 

@@ -337,30 +337,39 @@ async def test_what_this_provider_does_not_do(provider: LlamaCppInferenceAdapter
         await provider.openai_chat_completions_with_reasoning(request())
 
 
+def weather_call(city: str) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": json.dumps({"city": city})}
+    return {"role": "assistant", "tool_calls": [{"id": city, "type": "function", "function": function}]}
+
+
 async def test_a_template_with_tools_calls_them(tmp_path: Path) -> None:
+    """The small model needs an example of a call before it makes one."""
     template = tmp_path / "tools.jinja"
     template.write_text(TOOL_TEMPLATE)
     config = LlamaCppConfig(
         model=BUNDLED, model_id=MODEL, context_size=512, parallel=1, chat_template=str(template)
     )
+    messages = [
+        {"role": "user", "content": "Weather in Rome?"},
+        weather_call("Rome"),
+        {"role": "user", "content": "Weather in Oslo?"},
+    ]
     adapter = await get_provider_impl(config, {})
     try:
         [model] = await adapter.list_models()
         assert model.metadata["tools"] is True
-        asked = request("Weather in Oslo?", tools=[WEATHER], tool_choice="required", max_tokens=60)
+        asked = request(messages=messages, tools=[WEATHER], max_tokens=60)
         answer = await adapter.openai_chat_completion(asked)
         stream = await adapter.openai_chat_completion(asked.model_copy(update={"stream": True}))
         chunks = [chunk async for chunk in stream]
-        [call] = answer.choices[0].message.tool_calls
-        history = [
-            *asked.messages,
-            {"role": "assistant", "tool_calls": [call.model_dump()]},
-            {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
-        ]
-        after = await adapter.openai_chat_completion(request(messages=history, tools=[WEATHER]))
+        result = {"role": "tool", "tool_call_id": "Oslo", "content": "sunny"}
+        after = await adapter.openai_chat_completion(
+            request(messages=[*messages, weather_call("Oslo"), result], tools=[WEATHER])
+        )
     finally:
         await adapter.shutdown()
     assert answer.choices[0].finish_reason == "tool_calls"
+    [call] = answer.choices[0].message.tool_calls
     assert call.id
     assert call.function.name == "weather"
     assert list(json.loads(call.function.arguments)) == ["city"]

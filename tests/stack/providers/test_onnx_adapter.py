@@ -1,17 +1,18 @@
 import base64
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from anyio import create_task_group
+from anyio import create_task_group, fail_after, to_thread, wait_all_tasks_blocked
 from llama_stack_api import HealthStatus, Model, ModelType, OpenAIEmbeddingsRequestWithExtraBody
 
 from lightspeed.errors import StartupError
 from lightspeed.stack.providers.onnx import get_provider_impl
 from lightspeed.stack.providers.onnx.adapter import OnnxEmbeddings
 from lightspeed.stack.providers.onnx.config import OnnxConfig
-from tests.stack.providers.tiny_onnx import write_model, write_tokenizer
+from tests.stack.providers.tiny_onnx import TABLE, write_model, write_tokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -120,9 +121,48 @@ async def test_a_query_and_a_small_ingest_do_not_wait_for_a_large_ingest(provide
     assert finished == ["query", "small ingest", "large ingest"]
 
 
-async def test_the_error_of_a_worker_is_the_error_of_the_request(tiny: OnnxEmbeddings) -> None:
-    with pytest.raises(AttributeError):
-        await tiny.embed("tiny", ["red"] * 20 + [None])
+class SlowText(str):
+    """A text that cannot be read before `readable` is set."""
+
+    started = threading.Event()
+    readable = threading.Event()
+
+    def encode(self, *arguments: str) -> bytes:
+        self.started.set()
+        self.readable.wait(60)
+        return super().encode(*arguments)
+
+
+async def test_a_query_has_a_place_of_its_own_while_an_ingest_holds_all_others(tiny: OnnxEmbeddings) -> None:
+    async with create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(tiny.embed, "tiny", [SlowText("red")] * 4)
+        await to_thread.run_sync(SlowText.started.wait)
+        try:
+            with fail_after(30):
+                assert (await tiny.embed("tiny", ["red"])).shape == (1, 2)
+        finally:
+            SlowText.readable.set()
+
+
+async def test_a_query_that_is_given_up_ends_an_ingest_at_the_next_batch(tiny: OnnxEmbeddings) -> None:
+    async with create_task_group() as group:
+        group.start_soon(tiny.embed, "tiny", ["red blue green"] * 100_000)
+        await wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert (await tiny.embed("tiny", ["red"] * 20)).shape == (20, 2)
+
+
+@pytest.mark.parametrize("texts", [1, 20])
+async def test_the_error_of_a_worker_is_the_error_of_the_request(tmp_path: Path, texts: int) -> None:
+    write_tokenizer(tmp_path)
+    write_model(tmp_path / "model.onnx", table=TABLE[:4])
+    config = OnnxConfig(models={"tiny": {"directory": str(tmp_path)}}, workers=2, batch_size=3)
+    provider = await get_provider_impl(config, {})
+    # The table ends before the word "red".
+    with pytest.raises(Exception, match="(?i)out of.*bounds") as caught:
+        await provider.embed("tiny", ["red"] * texts)
+    assert not isinstance(caught.value, ExceptionGroup)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def embed(embedder: Embedder, *texts: str) -> Vectors:
 
 
 def words(embedder: Embedder, text: str) -> list[str]:
-    return [WORDS[token] for token in embedder.tokenize([text])[0].ids]
+    return [WORDS[token] for token in embedder.tokenize([text])[0]]
 
 
 def tiny(directory: Path, **configured: object) -> Embedder:

@@ -161,14 +161,14 @@ class OnnxEmbeddings(InferenceProvider, ModelsProtocolPrivate):  # type: ignore[
     async def _embed(self, embedder: Embedder, texts: Sequence[str]) -> tuple[Vectors, int]:
         """The vectors, and how many tokens were read for them."""
         lane = self._lane(texts)
-        encodings = await to_thread.run_sync(embedder.tokenize, texts, limiter=lane)
-        lengths = [len(encoding) for encoding in encodings]
+        tokens = await to_thread.run_sync(embedder.tokenize, texts, limiter=lane)
+        lengths = [len(ids) for ids in tokens]
         vectors = np.empty((len(texts), embedder.dimension), dtype=np.float32)
         waiting = batches(lengths, most_texts=self.config.batch_size, most_tokens=self.config.batch_tokens)
 
         async def work() -> None:
             for batch in waiting:
-                chosen = [encodings[position] for position in batch]
+                chosen = [tokens[position] for position in batch]
                 vectors[batch] = await to_thread.run_sync(embedder.vectors, chosen, limiter=lane)
 
         if lane is self._interactive:

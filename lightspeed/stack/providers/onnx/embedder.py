@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as NormalizerSequence
@@ -15,6 +16,10 @@ from lightspeed.stack.providers.onnx.graph import Graph, find_onnx_file, first_l
 from lightspeed.stack.providers.onnx.model_settings import ModelSettings, read_model_settings
 from lightspeed.stack.providers.onnx.pooling import Vectors, normalized, pool
 from lightspeed.stack.weights import weights_path
+
+Tokens = npt.NDArray[np.int32]
+
+_TOKENIZED_TOGETHER = 64
 
 
 class Embedder:
@@ -34,37 +39,45 @@ class Embedder:
         self.max_length = settings.max_length
         self.dimension = self._probe()
 
-    def tokenize(self, texts: Sequence[str]) -> list[Any]:
-        """One encoding for each text, cut at `max_length`; its `len()` counts tokens."""
-        # Text taken out of documents may hold lone surrogates, which have no UTF-8.
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        return list(self._tokenizer.encode_batch_fast(clean))
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """The token ids of each text, cut at `max_length`."""
+        tokens: list[Tokens] = []
+        # In slices, because an encoding takes 30 KB where its ids take half of one.
+        for start in range(0, len(texts), _TOKENIZED_TOGETHER):
+            # Text taken out of documents may hold lone surrogates, which have no UTF-8.
+            clean = [
+                text.encode("utf-8", "replace").decode("utf-8")
+                for text in texts[start : start + _TOKENIZED_TOGETHER]
+            ]
+            encodings = self._tokenizer.encode_batch_fast(clean)
+            tokens += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return tokens
 
-    def vectors(self, encodings: Sequence[Any]) -> Vectors:
-        """One batch: encodings to a float32 array of texts x dimension."""
-        width = max(1, *map(len, encodings))
-        ids = np.full((len(encodings), width), self._pad_id, dtype=np.int64)
+    def vectors(self, batch: Sequence[Tokens]) -> Vectors:
+        """The token ids of one batch of texts to a float32 array of texts x dimension."""
+        width = max(1, *map(len, batch))
+        ids = np.full((len(batch), width), self._pad_id, dtype=np.int64)
         mask = np.zeros_like(ids)
         mask[:, 0] = 1
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding)] = encoding.ids
-            mask[row, : len(encoding)] = 1
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
         answer = self._graph.run(ids, mask)
         rows = answer if answer.ndim == 2 else pool(answer, mask, self._settings.pooling)
         return normalized(rows) if self._settings.normalize else rows
 
     def _probe(self) -> int:
         path = self._graph.path
-        encodings = self.tokenize(["probe", "a probe of a few words"])
+        tokens = self.tokenize(["probe", "a probe of a few words"])
         try:
-            one = np.ones((2, max(map(len, encodings))), dtype=np.int64)
+            one = np.ones((2, max(map(len, tokens))), dtype=np.int64)
             axes = self._graph.run(one, one).ndim
             if axes == 3 and self._settings.unsupported_modules:
                 names = ", ".join(self._settings.unsupported_modules)
                 raise ValueError(f"its modules.json asks for {names}, which is not supported")
             if axes not in {2, 3}:
                 raise ValueError(f"its output has {axes} axes, not 2 or 3")
-            rows = self.vectors(encodings)
+            rows = self.vectors(tokens)
         except Exception as error:
             raise StartupError(
                 f"The ONNX file {path} cannot be used for embeddings: {first_line(error)}"
