@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from lightspeed import __version__
@@ -140,13 +139,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors become one line each on standard error."""
     os.environ.setdefault("LIGHTSPEED_STATE", str(state_directory(os.environ)))
     try:
-        result = app(args=arguments, standalone_mode=False)
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        app(args=arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
         return 130
     except ConfigurationError as error:
         for problem in error.problems:
@@ -161,7 +157,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def _complain(problem: str) -> None:

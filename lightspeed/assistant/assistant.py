@@ -223,9 +223,13 @@ class Assistant:
             completed_at,
         )
         self._count(record, request, time.perf_counter() - clock)
-        if accepted or isinstance(failure, Interrupted):
-            await self._record(record, truncated=plan.prompt.truncated)
+        if not accepted and not isinstance(failure, Interrupted):
+            turn.emit(ending)
+            return
+        transcript = asyncio.ensure_future(self._store_transcript(record, truncated=plan.prompt.truncated))
+        await self._kept("conversation", self._conversations.record(record))
         turn.emit(ending)
+        await transcript
 
     def _count(self, record: TurnRecord, request: TurnRequest, seconds: float) -> None:
         provider, model, face = record.provider, record.model, request.face
@@ -233,14 +237,12 @@ class Assistant:
         self._metrics.model_call(provider, model, face, duration=seconds, result=result)
         self._metrics.tokens(provider, model, face, sent=record.input_tokens, received=record.output_tokens)
 
-    async def _record(self, record: TurnRecord, *, truncated: bool) -> None:
-        """Keep a Turn. The answer has been made and must not be lost to its client when this fails."""
-        jobs: list[Awaitable[None]] = [self._kept("conversation", self._conversations.record(record))]
+    async def _store_transcript(self, record: TurnRecord, *, truncated: bool) -> None:
         if self._transcripts is not None:
-            jobs.append(self._kept("transcript", self._transcripts.store(record, truncated=truncated)))
-        await asyncio.gather(*jobs)
+            await self._kept("transcript", self._transcripts.store(record, truncated=truncated))
 
     async def _kept(self, store: str, job: Awaitable[object]) -> None:
+        """The answer has been made and must not be lost to its client when it cannot be kept."""
         try:
             await job
         except Exception as error:

@@ -20,6 +20,7 @@ from lightspeed.errors import LightspeedError, ModelRefused, StartupError
 from lightspeed.stack.chat import ChatPiece, ChatRequest, ToolCallPiece
 from lightspeed.stack.connections import ConnectionPool, keep_connections
 from lightspeed.stack.knowledge import KnowledgeStores
+from lightspeed.stack.model_lookup import remember_models
 from lightspeed.stack.models import Model
 from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.provider_errors import request_error
@@ -174,6 +175,7 @@ class EmbeddedStack:
         """What must be done once before the first request."""
         await self._keep_no_second_record()
         for provider in self._inference.routing_table.impls_by_provider_id.values():
+            remember_models(provider)
             pool = keep_connections(provider)
             if pool is not None:
                 self._pools.append(pool)

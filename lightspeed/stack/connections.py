@@ -8,6 +8,8 @@ from typing import Any
 
 from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
 from openai import AsyncOpenAI
+from openai._base_client import make_request_options
+from openai.types.chat import ChatCompletion
 
 from lightspeed.stack.openai_stream import TextChunkStream
 
@@ -25,7 +27,7 @@ class ConnectionPool:
         client = self._clients.get(key)
         if client is None:
             client = make(provider)
-            client.request = partial(_request, client.request)
+            client.chat.completions.create = partial(_create, client)
             if len(self._clients) >= _MAXIMUM_CLIENTS:
                 self._clients.pop(next(iter(self._clients)))
             self._clients[key] = client
@@ -53,9 +55,17 @@ def keep_connections(provider: Any) -> ConnectionPool | None:
     return pool
 
 
-async def _request(
-    send: Any, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+async def _create(
+    client: AsyncOpenAI, *, stream: bool = False, extra_body: dict[str, Any] | None = None, **parameters: Any
 ) -> Any:
-    if stream and options.url == "/chat/completions":
-        stream_cls = TextChunkStream
-    return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
+    """`chat.completions.create` without its walk through the types of all parameters: the stack has checked them."""
+    if stream:
+        parameters["stream"] = True
+    return await client.post(
+        "/chat/completions",
+        body=parameters,
+        cast_to=ChatCompletion,
+        options=make_request_options(extra_body=extra_body, security={"bearer_auth": True}),
+        stream=stream,
+        stream_cls=TextChunkStream,
+    )

@@ -95,6 +95,7 @@ async def test_the_turn_is_recorded_before_its_end_is_told(house: House) -> None
     assert turn.attachments == [
         {"attachment_type": "log", "content_type": "text/plain", "content": "node-1 up"}
     ]
+    await house.assistant.close(5)
     (file,) = await asyncio.to_thread(lambda: list(house.transcripts.rglob("*.json")))
     transcript = json.loads(await asyncio.to_thread(file.read_text))
     assert transcript["llm_response"] == "Two nodes."

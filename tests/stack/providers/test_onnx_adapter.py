@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from anyio import create_task_group, fail_after, to_thread, wait_all_tasks_blocked
+from anyio import create_task_group, fail_after, to_thread
 from llama_stack_api import HealthStatus, Model, ModelType, OpenAIEmbeddingsRequestWithExtraBody
 
 from lightspeed.errors import StartupError
@@ -81,11 +81,11 @@ async def test_nothing_to_embed_is_an_empty_array(provider: OnnxEmbeddings) -> N
 
 async def test_order_is_kept_across_batches_of_any_length(tiny: OnnxEmbeddings) -> None:
     words = ["red", "green", "blue"]
-    texts = [" ".join(words[position % 3] for _ in range(position * 7 % 11)) for position in range(60)]
+    texts = [" ".join(words[position % 3] for _ in range(position * 7 % 11)) for position in range(150)]
     alone = np.concatenate([await tiny.embed("tiny", [text]) for text in texts])
     np.testing.assert_allclose(await tiny.embed("tiny", texts), alone, rtol=1e-6)
     answer = await tiny.openai_embeddings(request(texts, "tiny"))
-    assert [item.index for item in answer.data] == list(range(60))
+    assert [item.index for item in answer.data] == list(range(150))
     np.testing.assert_allclose([item.embedding for item in answer.data], alone, rtol=1e-6)
 
 
@@ -121,36 +121,26 @@ async def test_a_query_and_a_small_ingest_do_not_wait_for_a_large_ingest(provide
     assert finished == ["query", "small ingest", "large ingest"]
 
 
-class SlowText(str):
-    """A text that cannot be read before `readable` is set."""
+async def test_a_query_has_a_place_of_its_own_while_ingests_hold_all_others(tiny: OnnxEmbeddings) -> None:
+    started, readable = threading.Event(), threading.Event()
 
-    started = threading.Event()
-    readable = threading.Event()
+    class SlowText(str):
+        __slots__ = ()
 
-    def encode(self, *arguments: str) -> bytes:
-        self.started.set()
-        self.readable.wait(60)
-        return super().encode(*arguments)
+        def encode(self, *arguments: str) -> bytes:
+            started.set()
+            readable.wait(60)
+            return super().encode(*arguments)
 
-
-async def test_a_query_has_a_place_of_its_own_while_an_ingest_holds_all_others(tiny: OnnxEmbeddings) -> None:
     async with create_task_group() as group:
         for _ in range(5):
             group.start_soon(tiny.embed, "tiny", [SlowText("red")] * 4)
-        await to_thread.run_sync(SlowText.started.wait)
+        await to_thread.run_sync(started.wait)
         try:
             with fail_after(30):
                 assert (await tiny.embed("tiny", ["red"])).shape == (1, 2)
         finally:
-            SlowText.readable.set()
-
-
-async def test_a_query_that_is_given_up_ends_an_ingest_at_the_next_batch(tiny: OnnxEmbeddings) -> None:
-    async with create_task_group() as group:
-        group.start_soon(tiny.embed, "tiny", ["red blue green"] * 100_000)
-        await wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
-    assert (await tiny.embed("tiny", ["red"] * 20)).shape == (20, 2)
+            readable.set()
 
 
 @pytest.mark.parametrize("texts", [1, 20])
@@ -160,7 +150,7 @@ async def test_the_error_of_a_worker_is_the_error_of_the_request(tmp_path: Path,
     config = OnnxConfig(models={"tiny": {"directory": str(tmp_path)}}, workers=2, batch_size=3)
     provider = await get_provider_impl(config, {})
     # The table ends before the word "red".
-    with pytest.raises(Exception, match="(?i)out of.*bounds") as caught:
+    with pytest.raises(Exception, match=r"(?i)out of.*bounds") as caught:
         await provider.embed("tiny", ["red"] * texts)
     assert not isinstance(caught.value, ExceptionGroup)
 

@@ -42,7 +42,7 @@ class Embedder:
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """The token ids of each text, cut at `max_length`."""
         tokens: list[Tokens] = []
-        # In slices, because an encoding takes 30 KB where its ids take half of one.
+        # In slices: an encoding takes thirty times the memory of its ids.
         for start in range(0, len(texts), _TOKENIZED_TOGETHER):
             # Text taken out of documents may hold lone surrogates, which have no UTF-8.
             clean = [
