@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class Models(Protocol):
     """The models of the stack."""
 
     async def models(self) -> Sequence[Model]: ...
-    async def chat(self, request: ChatRequest) -> AsyncIterator[ChatPiece]: ...
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]: ...
 
 
 class ConversationStore(Protocol):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class ChatModel(Protocol):
-    async def chat(self, request: ChatRequest) -> AsyncIterator[ChatPiece]: ...
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]: ...
 
 
 class Accepted:
@@ -76,7 +76,7 @@ class Generation:
             pieces = await self._model.chat(self._request(round_number))
             if round_number == 1:
                 yield Accepted()
-            async with aclosing(pieces):  # type: ignore[type-var]
+            async with aclosing(pieces):
                 async for piece in pieces:
                     if piece.text:
                         self._text.append(piece.text)

@@ -26,13 +26,13 @@ def choose_model(
     talking = [model for model in models if model.model_type == "llm"]
     provider, name = requested
     if name:
-        return _find(talking, provider, name) or _missing(talking, provider, name)
+        return _find(talking, provider, name) or _missing(models, provider, name)
     provider, name = last_used
     if name and (found := _find(talking, provider, name)):
         return found
     if settings.default_model:
         provider, name = settings.default_provider, settings.default_model
-        return _find(talking, provider, name) or _missing(talking, provider, name)
+        return _find(talking, provider, name) or _missing(models, provider, name)
     if not talking:
         raise NoModelConfigured("No Model is configured")
     return talking[0]

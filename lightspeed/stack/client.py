@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,10 +15,11 @@ from llama_stack.core.server.routes import initialize_route_impls
 from llama_stack.core.stack import Stack
 from llama_stack_api import Api, OpenAIChatCompletionRequestWithExtraBody
 from llama_stack_client import AsyncLlamaStackClient
+from openai import AsyncStream
 
 from lightspeed.errors import LightspeedError, ModelRefused, StartupError
 from lightspeed.stack.chat import ChatPiece, ChatRequest, ToolCallPiece
-from lightspeed.stack.connections import ConnectionPool, keep_connections
+from lightspeed.stack.connections import ConnectionPool, keep_connections, opened_streams
 from lightspeed.stack.knowledge import KnowledgeStores
 from lightspeed.stack.model_lookup import remember_models
 from lightspeed.stack.models import Model
@@ -131,7 +132,7 @@ class EmbeddedStack:
                 return EmbeddingModel(candidate.identifier, int(dimension))
         raise StartupError("run.yaml has no embedding model, which knowledge stores need")
 
-    async def chat(self, request: ChatRequest) -> AsyncIterator[ChatPiece]:
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]:
         """Ask a model. Returns when the provider has accepted the request; the pieces follow.
 
         Raises a RequestError, here or while the pieces are read. Closing the iterator stops the generation.
@@ -142,25 +143,30 @@ class EmbeddedStack:
         if request.tools:
             parameters["tools"] = list(request.tools)
         try:
-            answer = await self._inference.openai_chat_completion(
-                OpenAIChatCompletionRequestWithExtraBody(
-                    model=request.model, messages=list(request.messages), stream=request.stream, **parameters
-                )
+            call = OpenAIChatCompletionRequestWithExtraBody(
+                model=request.model, messages=list(request.messages), stream=request.stream, **parameters
             )
+            with opened_streams() as streams:
+                answer = await self._inference.openai_chat_completion(call)
         except Exception as error:
             raise self._mapped(error, request.model) from error
-        return self._streamed(answer, request.model) if request.stream else _whole(answer)
+        return self._streamed(answer, request.model, streams) if request.stream else _whole(answer)
 
-    async def _streamed(self, chunks: AsyncIterator[Any], model: str) -> AsyncIterator[ChatPiece]:
+    async def _streamed(
+        self, chunks: AsyncGenerator[Any], model: str, streams: Sequence[AsyncStream[Any]]
+    ) -> AsyncGenerator[ChatPiece]:
         finished = False
         try:
-            async with aclosing(chunks):  # type: ignore[type-var]
+            async with aclosing(chunks):
                 async for chunk in chunks:
                     piece = _piece(chunk)
                     finished = finished or piece.finish_reason is not None
                     yield piece
         except Exception as error:
             raise self._mapped(error, model) from error
+        finally:
+            for stream in streams:
+                await stream.close()
         if not finished:
             raise ModelRefused("The model provider ended its stream before the answer was complete.")
 
@@ -196,7 +202,7 @@ def _prepare(run_configuration: Mapping[str, Any], source: str) -> tuple[StackCo
     return configuration, registry
 
 
-async def _whole(answer: Any) -> AsyncIterator[ChatPiece]:
+async def _whole(answer: Any) -> AsyncGenerator[ChatPiece]:
     choice = answer.choices[0] if answer.choices else None
     message = choice.message if choice is not None else None
     calls = (message.tool_calls or ()) if message is not None else ()

@@ -3,17 +3,22 @@
 The stack's OpenAI-like providers make a new HTTP client, and so a new connection, for each call.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, AsyncStream
 from openai._base_client import make_request_options
 from openai.types.chat import ChatCompletion
 
 from lightspeed.stack.openai_stream import TextChunkStream
 
 _MAXIMUM_CLIENTS = 32
+
+_streams: ContextVar[list[AsyncStream[Any]] | None] = ContextVar("streams", default=None)
 
 
 class ConnectionPool:
@@ -55,13 +60,24 @@ def keep_connections(provider: Any) -> ConnectionPool | None:
     return pool
 
 
+@contextmanager
+def opened_streams() -> Iterator[list[AsyncStream[Any]]]:
+    """The streams that a call inside the block opens. The stack wraps them in generators that do not close them."""
+    streams: list[AsyncStream[Any]] = []
+    token = _streams.set(streams)
+    try:
+        yield streams
+    finally:
+        _streams.reset(token)
+
+
 async def _create(
     client: AsyncOpenAI, *, stream: bool = False, extra_body: dict[str, Any] | None = None, **parameters: Any
 ) -> Any:
     """`chat.completions.create` without its walk through the types of all parameters: the stack has checked them."""
     if stream:
         parameters["stream"] = True
-    return await client.post(
+    answer = await client.post(
         "/chat/completions",
         body=parameters,
         cast_to=ChatCompletion,
@@ -69,3 +85,6 @@ async def _create(
         stream=stream,
         stream_cls=TextChunkStream,
     )
+    if isinstance(answer, AsyncStream) and (streams := _streams.get()) is not None:
+        streams.append(answer)
+    return answer

@@ -90,6 +90,8 @@ async def _event_data(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             elif not line and lines:
                 yield lines[0] if len(lines) == 1 else b"\n".join(lines)
                 lines = []
+    if rest.startswith(b"data:"):
+        lines.append(rest[5:].strip())
     if lines:
         yield b"\n".join(lines)
 

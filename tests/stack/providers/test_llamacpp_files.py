@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from lightspeed.errors import StartupError
+from lightspeed.stack.cores import usable_cores
 from lightspeed.stack.providers.llamacpp.config import LlamaCppConfig
-from lightspeed.stack.providers.llamacpp.cores import usable_cores
 from lightspeed.stack.providers.llamacpp.gguf import read_header
 from lightspeed.stack.providers.llamacpp.listener import unreachable_address
 from lightspeed.stack.weights import weights_path

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import xllamacpp
 
 from lightspeed.errors import StartupError
+from lightspeed.stack.cores import usable_cores
 from lightspeed.stack.providers.llamacpp.config import LlamaCppConfig
-from lightspeed.stack.providers.llamacpp.cores import usable_cores
 from lightspeed.stack.providers.llamacpp.errors import engine_error
 from lightspeed.stack.providers.llamacpp.generation import Generation
 from lightspeed.stack.providers.llamacpp.gguf import GGUFHeader

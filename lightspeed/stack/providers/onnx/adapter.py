@@ -21,7 +21,7 @@ from llama_stack_api import (
     validate_embeddings_input_is_text,
 )
 
-from lightspeed.stack.providers.llamacpp.cores import usable_cores
+from lightspeed.stack.cores import usable_cores
 from lightspeed.stack.providers.onnx.config import OnnxConfig
 from lightspeed.stack.providers.onnx.embedder import Embedder, batches, load_embedder
 from lightspeed.stack.providers.onnx.pooling import Vectors

@@ -1,0 +1,25 @@
+"""Which documents an answer names."""
+
+from lightspeed.retrieval.references import Chunk, ReferencedDocument, referenced_documents
+
+
+def test_a_document_is_named_once_in_the_order_of_its_first_chunk() -> None:
+    chunks = [
+        Chunk("1", "docs", 0.9, {"title": "A", "docs_url": "https://example.com/a", "document_id": "x"}),
+        Chunk("2", "docs", 0.8, {"title": "B", "document_id": "b"}),
+        Chunk("3", "docs", 0.7, {"title": "A", "docs_url": "https://example.com/a", "document_id": "x"}),
+    ]
+    assert referenced_documents(chunks) == (
+        ReferencedDocument("https://example.com/a", "A", "docs", "x"),
+        ReferencedDocument(None, "B", "docs", "b"),
+    )
+
+
+def test_a_relative_or_broken_address_is_no_address_but_the_document_stays() -> None:
+    for url in ("guide/a.md", "ftp://example.com/a", "https://", "http://[::1"):
+        (document,) = referenced_documents([Chunk("1", "docs", 0.9, {"docs_url": url, "document_id": "a"})])
+        assert (document.doc_url, document.document_id) == (None, "a")
+
+
+def test_chunks_that_name_nothing_name_no_document() -> None:
+    assert referenced_documents([Chunk("1", "docs", 0.9, {})]) == ()
