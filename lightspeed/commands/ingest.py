@@ -20,13 +20,16 @@ from rich.progress import (
 
 from lightspeed.configuration.root import Configuration
 from lightspeed.retrieval.finding import SourceFile, find_files
-from lightspeed.retrieval.ingest import Ingester, IngestReport
+from lightspeed.retrieval.ingest import Ingester, IngestReport, chunker_for
 from lightspeed.services import Plan, read_plan
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.run_configuration import for_knowledge_only, store_has_content
 
 if TYPE_CHECKING:
     from lightspeed.stack.client import EmbeddedStack
+
+
+_SHOWN = 10
 
 
 def ingest_command(
@@ -46,7 +49,9 @@ async def _ingest(plan: Plan, paths: Sequence[str], store: str) -> int:
     with console.status("starting") as status:
         stack = await _start(plan, status.update)
     try:
-        ingester = Ingester(stack.knowledge, await stack.default_embedding_model())
+        model = await stack.default_embedding_model()
+        chunker = chunker_for(await stack.token_counter(model.name))
+        ingester = Ingester(stack.knowledge, model, chunker)
         with _progress(console) as progress:
             task = progress.add_task(f"reading into {store}", total=len(files))
             await ingester.ingest(files, store, report, lambda: progress.advance(task))
@@ -87,8 +92,12 @@ def _progress(console: Console) -> Progress:
 def _tell(report: IngestReport, store: str, plan: Plan, console: Console) -> None:
     console.print(
         f"{store}: {report.added} documents added, {report.replaced} replaced, {report.unchanged} unchanged, "
-        f"{len(report.failures)} failed; {report.passages} passages in {report.seconds:.1f} s"
+        f"{len(report.skipped)} skipped, {len(report.failures)} failed; {report.passages} passages in {report.seconds:.1f} s"
     )
+    for skipped in report.skipped[:_SHOWN]:
+        console.print(f"  skipped: {skipped}", markup=False)
+    if len(report.skipped) > _SHOWN:
+        console.print(f"  and {len(report.skipped) - _SHOWN} more skipped")
     for failure in report.failures:
         console.print(f"  failed: {failure}", markup=False)
     rag = plan.configuration.rag

@@ -8,11 +8,13 @@ from typing import Protocol
 from anyio import to_thread
 
 from lightspeed.retrieval.chunking import Chunker, chunk_metadata
-from lightspeed.retrieval.documents import Document, read_document
+from lightspeed.retrieval.documents import Document, EmptyDocument, UnsupportedFormat, read_document
 from lightspeed.retrieval.finding import DocumentError, SourceFile
 from lightspeed.stack.passages import EmbeddingModel, NewPassage
 
 _PASSAGES_AT_ONCE = 256
+_CHUNK_TOKENS = 220
+_SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
 
 
 class Store(Protocol):
@@ -26,14 +28,23 @@ class Store(Protocol):
 
 @dataclass
 class IngestReport:
-    """What became of the files."""
+    """What became of the files. Skipped are those without text, or of a kind that is not read."""
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    skipped: list[DocumentError] = field(default_factory=list)
     passages: int = 0
     seconds: float = 0.0
     failures: list[DocumentError] = field(default_factory=list)
+
+
+def chunker_for(counter: tuple[Callable[[str], int], int] | None) -> Chunker:
+    """Chunks that the embedding model reads whole: `counter` counts its tokens and tells its limit."""
+    if counter is None:
+        return Chunker(token_budget=_CHUNK_TOKENS)
+    count, limit = counter
+    return Chunker(token_budget=min(_CHUNK_TOKENS, limit - _SPARE_TOKENS), count_tokens=count)
 
 
 class Ingester:
@@ -62,6 +73,10 @@ class Ingester:
         for file in files:
             try:
                 document = await to_thread.run_sync(read_document, file)
+            except (UnsupportedFormat, EmptyDocument) as error:
+                report.skipped.append(error)
+                advance()
+                continue
             except DocumentError as error:
                 report.failures.append(error)
                 advance()

@@ -132,6 +132,14 @@ class EmbeddedStack:
                 return EmbeddingModel(candidate.identifier, int(dimension))
         raise StartupError("run.yaml has no embedding model, which knowledge stores need")
 
+    async def token_counter(self, model: str) -> tuple[Callable[[str], int], int] | None:
+        """What counts tokens as an embedding model does, and that model's limit; None where it cannot be known."""
+        table = self._inference.routing_table
+        registered = await table.get_object_by_identifier("model", model)
+        provider = table.impls_by_provider_id.get(registered.provider_id) if registered else None
+        counter = getattr(provider, "token_counter", None)
+        return counter(registered.provider_resource_id) if counter else None
+
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]:
         """Ask a model. Returns when the provider has accepted the request; the pieces follow.
 

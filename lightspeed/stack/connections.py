@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
-from openai import AsyncOpenAI, AsyncStream
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 from openai._base_client import make_request_options
 from openai.types.chat import ChatCompletion
 
@@ -31,8 +31,8 @@ class ConnectionPool:
         key = (str(provider.get_base_url()), str(provider._get_api_key_from_config_or_provider_data()))
         client = self._clients.get(key)
         if client is None:
-            client = make(provider)
-            client.chat.completions.create = partial(_create, client)
+            client = _faster(provider, make(provider))
+            client.chat.completions.create = partial(_create, client)  # type: ignore[method-assign]
             if len(self._clients) >= _MAXIMUM_CLIENTS:
                 self._clients.pop(next(iter(self._clients)))
             self._clients[key] = client
@@ -58,6 +58,13 @@ def keep_connections(provider: Any) -> ConnectionPool | None:
     )
     object.__setattr__(provider, "__class__", pooled)
     return pool
+
+
+def _faster(provider: Any, client: AsyncOpenAI) -> AsyncOpenAI:
+    """aiohttp below httpx halves the cost of a call. Settings of a provider's own for its network stay with httpx."""
+    if provider.config.network is not None or "http_client" in provider.get_extra_client_params():
+        return client
+    return client.copy(http_client=DefaultAioHttpClient(verify=provider.shared_ssl_context))
 
 
 @contextmanager

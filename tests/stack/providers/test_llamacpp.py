@@ -85,19 +85,24 @@ WEATHER = {
 
 @pytest.fixture(scope="module")
 async def provider(anyio_backend: str) -> AsyncIterator[LlamaCppInferenceAdapter]:
-    config = LlamaCppConfig(model=BUNDLED, context_size=2560, parallel=PARALLEL, batch_size=64)
+    config = settings(context_size=2560, parallel=PARALLEL, batch_size=64)
     adapter = await get_provider_impl(config, {})
     yield adapter
     await adapter.shutdown()
 
 
+def settings(**changes: Any) -> LlamaCppConfig:
+    """One thread, because the tests share the machine with other tests."""
+    return LlamaCppConfig(**{"model": BUNDLED, "context_size": 256, "parallel": 1, "threads": 1} | changes)
+
+
 def request(content: str = "Say hello.", **params: Any) -> OpenAIChatCompletionRequestWithExtraBody:
-    settings = {
+    defaults = {
         "messages": [{"role": "user", "content": content}],
         "max_tokens": 8,
         "temperature": 0.0,
-    } | params
-    return OpenAIChatCompletionRequestWithExtraBody(model=MODEL, **settings)
+    }
+    return OpenAIChatCompletionRequestWithExtraBody(model=MODEL, **defaults | params)
 
 
 def endless(number: int = 0) -> OpenAIChatCompletionRequestWithExtraBody:
@@ -110,6 +115,7 @@ def text(chunks: list[Any]) -> str:
 
 async def test_one_model_is_announced(provider: LlamaCppInferenceAdapter) -> None:
     [model] = await provider.list_models()
+    assert not await provider.should_refresh_models()
     assert model.provider_resource_id == MODEL
     assert model.model_type == ModelType.llm
     assert model.metadata["context_length"] == 2560
@@ -117,7 +123,6 @@ async def test_one_model_is_announced(provider: LlamaCppInferenceAdapter) -> Non
     assert model.metadata["size_bytes"] == SIZE
     assert model.metadata["tools"] is False
     assert await provider.register_model(model) == model
-    assert not await provider.should_refresh_models()
     assert (await provider.health())["status"] == "OK"
 
 
@@ -346,9 +351,7 @@ async def test_a_template_with_tools_calls_them(tmp_path: Path) -> None:
     """The small model needs an example of a call before it makes one."""
     template = tmp_path / "tools.jinja"
     template.write_text(TOOL_TEMPLATE)
-    config = LlamaCppConfig(
-        model=BUNDLED, model_id=MODEL, context_size=512, parallel=1, chat_template=str(template)
-    )
+    config = settings(context_size=512, chat_template=str(template))
     messages = [
         {"role": "user", "content": "Weather in Rome?"},
         weather_call("Rome"),
@@ -382,7 +385,7 @@ async def test_a_template_with_tools_calls_them(tmp_path: Path) -> None:
 
 
 async def test_two_models_live_side_by_side_and_end_alone(provider: LlamaCppInferenceAdapter) -> None:
-    second = await get_provider_impl(LlamaCppConfig(model=BUNDLED, context_size=256, parallel=1), {})
+    second = await get_provider_impl(settings(), {})
     assert (await second.openai_chat_completion(request())).usage.completion_tokens == 8
     await second.shutdown()
     assert (await second.health())["status"] == "Error"
@@ -390,7 +393,7 @@ async def test_two_models_live_side_by_side_and_end_alone(provider: LlamaCppInfe
 
 
 async def test_a_shutdown_ends_what_runs() -> None:
-    adapter = await get_provider_impl(LlamaCppConfig(model=BUNDLED, context_size=2560, parallel=1), {})
+    adapter = await get_provider_impl(settings(context_size=2560), {})
     with anyio.fail_after(HANGS):
         stream = await adapter.openai_chat_completion(endless())
         waiting = asyncio.create_task(adapter.openai_chat_completion(request()))
@@ -405,7 +408,7 @@ async def test_a_shutdown_ends_what_runs() -> None:
 
 
 async def test_a_context_larger_than_the_model_was_trained_for_is_cut() -> None:
-    adapter = await get_provider_impl(LlamaCppConfig(model=BUNDLED, context_size=100_000, parallel=1), {})
+    adapter = await get_provider_impl(settings(context_size=100_000), {})
     [model] = await adapter.list_models()
     await adapter.shutdown()
     assert model.metadata["context_length"] == 8192
@@ -415,14 +418,14 @@ async def test_a_context_larger_than_the_model_was_trained_for_is_cut() -> None:
 async def test_what_only_the_engine_notices_is_one_line_too(tmp_path: Path, damage: str) -> None:
     whole = WEIGHTS
     path = whole
-    settings: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if damage == "tail":
         path = tmp_path / "short.gguf"
         path.write_bytes(whole.read_bytes()[:-1000])
     else:
         (tmp_path / "wrong.jinja").write_text("{% for %}")
-        settings["chat_template"] = str(tmp_path / "wrong.jinja")
-    config = LlamaCppConfig(model=str(path), context_size=256, parallel=1, **settings)
+        changes["chat_template"] = str(tmp_path / "wrong.jinja")
+    config = settings(model=str(path), **changes)
     with pytest.raises(StartupError) as caught:
         await get_provider_impl(config, {})
     assert str(path) in str(caught.value)
@@ -447,8 +450,9 @@ def listening():
     return [inode for inode in inodes if f"socket:[{inode}]" in mine]
 
 async def main():
-    config = LlamaCppConfig(model=sys.argv[1], context_size=512, parallel=2)
+    config = LlamaCppConfig(model=sys.argv[1], context_size=512, parallel=2, threads=1)
     provider = await get_provider_impl(config, {})
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
     assert listening() == [], "the engine listens on TCP"
     stream = await provider.openai_chat_completion(OpenAIChatCompletionRequestWithExtraBody(
         model=provider.model_id, stream=True, messages=[{"role": "user", "content": "Hi"}]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from llama_stack.core.library_client import AsyncLlamaStackAsLibraryClient
-from llama_stack_client import NotFoundError
+from llama_stack_api import ModelNotFoundError
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ def write_run_configuration(folder: Path, **settings: Any) -> Path:
             "model": f"${{env.LIGHTSPEED_TEST_MODEL:={BUNDLED}}}",
             "context_size": 512,
             "parallel": 2,
-            "threads": None,
+            "threads": 1,
             **settings,
         },
     }
@@ -79,7 +79,7 @@ async def test_the_stack_finds_the_provider_and_its_model(tmp_path: Path) -> Non
         )
         chunks = [chunk async for chunk in stream]
         completion = await client.completions.create(model=MODEL, prompt="One, two,", max_tokens=2)
-        with pytest.raises(NotFoundError):
+        with pytest.raises(ModelNotFoundError):
             await client.chat.completions.create(model="llamacpp/other", **ask)
     assert answer.choices[0].message.content
     texts = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]

@@ -12,6 +12,7 @@ The stack's run configuration names it so:
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -27,6 +28,9 @@ __all__ = ["ContextLengthExceeded", "get_provider_impl"]
 
 async def get_provider_impl(config: "LlamaCppConfig", deps: dict[Any, Any]) -> "LlamaCppInferenceAdapter":
     """The loaded provider; the stack calls this once. Raises StartupError when the model cannot be loaded."""
+    # Read once, when the OpenMP runtime is loaded. Its default is to wait for other threads by spinning, which
+    # costs nearly all speed as soon as anything else runs on the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # The engine's library is large: it is imported where it cannot hold up the event loop.
     module = await anyio.to_thread.run_sync(importlib.import_module, f"{__name__}.adapter")
     adapter: LlamaCppInferenceAdapter = module.LlamaCppInferenceAdapter(config)

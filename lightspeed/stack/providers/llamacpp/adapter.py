@@ -51,6 +51,7 @@ class LlamaCppInferenceAdapter:
         self._header: GGUFHeader | None = None
         self._knows_tools = False
         self._warned_about_tools = False
+        self._listed = False
 
     async def initialize(self) -> None:
         """Loads the model in a worker thread. Raises StartupError, one line that names the file and the cause."""
@@ -71,6 +72,7 @@ class LlamaCppInferenceAdapter:
         """The one model, with `context_length` (tokens of one request), `file` and `size_bytes` as metadata."""
         if self._engine is None or self._header is None:
             return []
+        self._listed = True
         metadata = {
             "context_length": self._engine.context_size,
             "file": self._header.path.name,
@@ -90,7 +92,11 @@ class LlamaCppInferenceAdapter:
         ]
 
     async def should_refresh_models(self) -> bool:
-        return False
+        """True until the model was listed once; it never changes afterwards.
+
+        The stack asks a provider's name only once in a process, even when a second stack is made in it.
+        """
+        return not self._listed
 
     async def register_model(self, model: Model) -> Model:
         """Accepts the loaded model under any public name; raises ModelNotFoundError for another model."""

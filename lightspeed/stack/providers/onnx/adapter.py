@@ -1,7 +1,7 @@
 """The stack's inference provider over the embedding models."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -108,6 +108,11 @@ class OnnxEmbeddings(InferenceProvider, ModelsProtocolPrivate):  # type: ignore[
         """
         vectors, _ = await self._embed(self._embedder(model), texts)
         return vectors
+
+    def token_counter(self, model: str) -> tuple[Callable[[str], int], int]:
+        """What counts the tokens of a text, for use in worker threads, and the model's limit."""
+        embedder = self._embedder(model)
+        return embedder.count_tokens, embedder.max_length
 
     async def openai_embeddings(
         self, params: OpenAIEmbeddingsRequestWithExtraBody

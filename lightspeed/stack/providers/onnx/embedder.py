@@ -36,6 +36,8 @@ class Embedder:
         self._pad_id = _pad_id(tokenizer)
         tokenizer.no_padding()
         tokenizer.enable_truncation(settings.max_length)
+        self._counter = Tokenizer.from_str(tokenizer.to_str())
+        self._counter.no_truncation()
         self.max_length = settings.max_length
         self.dimension = self._probe()
 
@@ -52,6 +54,10 @@ class Embedder:
             encodings = self._tokenizer.encode_batch_fast(clean)
             tokens += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         return tokens
+
+    def count_tokens(self, text: str) -> int:
+        """The tokens of a text that nothing cuts."""
+        return len(self._counter.encode(text.encode("utf-8", "replace").decode("utf-8")))
 
     def vectors(self, batch: Sequence[Tokens]) -> Vectors:
         """The token ids of one batch of texts to a float32 array of texts x dimension."""
