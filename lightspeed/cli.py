@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 the configuration is wrong, the address is taken, or a fil
 arguments; 3 a part of the service cannot start.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -157,6 +158,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception as error:
+        logging.getLogger(__name__).debug("The cause", exc_info=True)
+        _complain(f"{type(error).__name__}: {' '.join(str(error).split())} (-v tells more)")
+        return 1
     return 0
 
 

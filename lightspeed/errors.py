@@ -2,6 +2,10 @@
 
 LightspeedError
 ├── ConfigurationError        the configuration files do not say what to do
+├── DocumentError             a file cannot be found or read
+│   ├── UnsupportedFormat         it is of a kind that is not read
+│   └── EmptyDocument             it has no text
+├── FormatError               the content of a file is not what its name says
 ├── StartupError              a part cannot start; the process ends with exit code 3
 └── RequestError              one request cannot be served; carries status, response and cause
     ├── BadRequest            400

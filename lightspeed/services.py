@@ -16,6 +16,7 @@ from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError, StartupError
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.environment import prepare_environment
+from lightspeed.stack.models import Model
 from lightspeed.stack.run_configuration import load_run_configuration
 from lightspeed.storage.feedback import FeedbackStore
 from lightspeed.storage.files import remove_stale_temporaries
@@ -105,6 +106,7 @@ async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lamb
     except BaseException:
         await database.close()
         raise
+    _count_models(metrics, await stack.models(), configuration)
     for line in warnings(configuration, await stack.knowledge.ids()):
         logger.warning("Configuration: %s", line)
     transcripts, feedback = await to_thread.run_sync(_open_files, configuration)
@@ -140,6 +142,16 @@ def _refuse_unsupported(configuration: Configuration, source: Path) -> None:
     ]
     if problems:
         raise ConfigurationError(problems)
+
+
+def _count_models(metrics: Metrics, models: Sequence[Model], configuration: Configuration) -> None:
+    default = configuration.inference
+    metrics.models(
+        {(model.provider_id, model.name) for model in models if model.model_type == "llm"},
+        (default.default_provider, default.default_model)
+        if default.default_provider and default.default_model
+        else None,
+    )
 
 
 async def _open_database(configuration: Configuration) -> tuple["Database", "Conversations"]:
@@ -188,4 +200,9 @@ def _assistant_settings(configuration: Configuration) -> AssistantSettings:
 
 def _knowledge_settings(configuration: Configuration) -> KnowledgeSettings:
     rag = configuration.rag
-    return KnowledgeSettings(inline=tuple(rag.inline), tool=tuple(rag.tool))
+    return KnowledgeSettings(
+        inline=tuple(rag.inline),
+        tool=tuple(rag.tool),
+        inline_limit=rag.max_chunks,
+        tool_limit=rag.max_chunks,
+    )

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lightspeed.api.json_codec import MalformedJSON, encode
-from lightspeed.errors import InternalError, LightspeedError, RequestError
+from lightspeed.errors import InternalError, LightspeedError, NotReady, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def exception_handlers() -> dict[Any, Callable[[Request, Any], Any]]:
 
 
 async def _request_error(request: Request, error: RequestError) -> Response:
-    if error.status >= 500:
+    if error.status >= 500 and not isinstance(error, NotReady):
         log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error.__cause__)
     return error_response(error)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 class Models(Protocol):
     """The models of the stack."""
 
+    @property
+    def providers(self) -> Collection[str]: ...
     async def models(self) -> Sequence[Model]: ...
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]: ...
 
@@ -140,6 +142,7 @@ class Assistant:
             self._settings,
             (request.provider, request.model),
             (conversation.last_provider, conversation.last_model) if conversation else (None, None),
+            self._models.providers,
         )
         chunks = await self._knowledge.inline(request.query, request.vector_store_ids)
         prompt = compose(

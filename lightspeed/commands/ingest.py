@@ -92,7 +92,8 @@ def _progress(console: Console) -> Progress:
 def _tell(report: IngestReport, store: str, plan: Plan, console: Console) -> None:
     console.print(
         f"{store}: {report.added} documents added, {report.replaced} replaced, {report.unchanged} unchanged, "
-        f"{len(report.skipped)} skipped, {len(report.failures)} failed; {report.passages} passages in {report.seconds:.1f} s"
+        f"{len(report.skipped)} skipped, {len(report.failures)} failed; {report.passages} passages in {report.seconds:.1f} s",
+        soft_wrap=True,
     )
     for skipped in report.skipped[:_SHOWN]:
         console.print(f"  skipped: {skipped}", markup=False)

@@ -35,6 +35,7 @@ class RagConfiguration(Section):
 
     inline: tuple[Text, ...] = Field((), description="Searched before the model is asked.")
     tool: tuple[Text, ...] = Field((), description="Searched when the model calls the search tool.")
+    max_chunks: PositiveInt = Field(10, description="Passages that one search gives to the model at most.")
 
 
 class OkpConfiguration(Section):

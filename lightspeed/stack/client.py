@@ -1,5 +1,6 @@
 """Llama Stack inside this process: the one place that starts it and speaks to it."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from lightspeed.stack.providers_check import check_providers, import_providers
 
 logger = logging.getLogger(__name__)
 
+_LISTING_TAKES_AT_MOST = 3.0  # seconds
 _MODELS_ARE_FRESH_FOR = 5.0  # seconds; as long as the stack itself keeps its registry
 
 
@@ -87,13 +89,13 @@ class EmbeddedStack:
         progress("starting the providers")
         try:
             await client.initialize()
+            stack = cls(client)
+            await stack._settle()
         except LightspeedError:
             raise
         except Exception as error:
             logger.debug("The stack did not start", exc_info=True)
             raise StartupError(f"the embedded stack cannot start: {' '.join(str(error).split())}") from error
-        stack = cls(client)
-        await stack._settle()
         return stack
 
     async def close(self) -> None:
@@ -106,6 +108,8 @@ class EmbeddedStack:
         now = time.monotonic()
         if now - self._models_read_at > _MODELS_ARE_FRESH_FOR:
             table = self._inference.routing_table
+            if self._models_read_at:
+                await self._list_again()
             found = await table.get_all_with_type("model")
             self._models = [
                 Model(
@@ -120,6 +124,24 @@ class EmbeddedStack:
             ]
             self._models_read_at = now
         return self._models
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """The ids of the model providers, also of those that could not tell their models yet."""
+        return frozenset(self._inference.routing_table.impls_by_provider_id)
+
+    async def _list_again(self) -> None:
+        """The stack asks a provider for its models once; one that was away then is asked again here."""
+        table = self._inference.routing_table
+        for name in self.providers - {model.provider_id for model in self._models}:
+            try:
+                async with asyncio.timeout(_LISTING_TAKES_AT_MOST):
+                    found = await table.impls_by_provider_id[name].list_models()
+            except Exception as error:
+                logger.debug("Provider %s cannot list its models: %s", name, error)
+                continue
+            if found:
+                await table.update_registered_models(name, found)
 
     async def default_embedding_model(self) -> EmbeddingModel:
         """What new knowledge stores use. Raises StartupError when no model makes embeddings."""
@@ -203,10 +225,16 @@ class EmbeddedStack:
             await store.shutdown()
 
 
+def _quiet() -> None:
+    """The vector stores warn that files cannot be attached without a files API, which this service does not use."""
+    logging.getLogger("llama_stack.providers.utils.memory.openai_vector_store_mixin").setLevel(logging.ERROR)
+
+
 def _prepare(run_configuration: Mapping[str, Any], source: str) -> tuple[StackConfig, Any]:
     configuration = check_providers(run_configuration, source)
     registry = get_provider_registry(configuration)
     import_providers(configuration, registry, source)
+    _quiet()
     return configuration, registry
 
 

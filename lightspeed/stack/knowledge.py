@@ -38,7 +38,10 @@ class KnowledgeStores:
     async def open(self) -> None:
         """Read what stands in the databases, so that the first question does not have to."""
         for store in await self.ids():
-            await self._refresh(store)
+            try:
+                await self._refresh(store)
+            except Exception as error:
+                logger.warning("Knowledge store %s cannot be read: %s", store, error)
 
     async def ids(self) -> list[str]:
         if self._table is None:

@@ -56,6 +56,24 @@ class LlamaCppConfig(BaseModel):
         ge=1,
         description="The longest answer, in tokens, of a request that sets no limit itself.",
     )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="How freely words are chosen in the answer to a request that does not say it; 0 is not at all.",
+    )
+    frequency_penalty: float = Field(
+        default=0.3,
+        ge=-2,
+        le=2,
+        description="How much a word is held back for each time that it was used lately, in the answer to a request that"
+        " does not say it. Small models need it, lest they say the same for ever.",
+    )
+    loop_penalty: float = Field(
+        default=1.0,
+        ge=0,
+        description="How strongly an answer is kept from saying whole sentences again; 0 is not at all.",
+    )
     prompt_cache_mib: int = Field(
         default=512,
         ge=0,

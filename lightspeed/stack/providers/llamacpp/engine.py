@@ -130,6 +130,12 @@ def _parameters(
     parameters.n_gpu_layers = config.gpu_layers
     parameters.fit_params = False
     parameters.cache_ram_mib = config.prompt_cache_mib
+    parameters.sampling.temp = config.temperature
+    parameters.sampling.penalty_freq = config.frequency_penalty
+    # The sampler DRY, set so that it hinders whole sentences that come again, and not words or names.
+    parameters.sampling.dry_multiplier = config.loop_penalty
+    parameters.sampling.dry_allowed_length = 12
+    parameters.sampling.dry_penalty_last_n = 256
     threads = config.threads or usable_cores()
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
