@@ -227,7 +227,12 @@ class EmbeddedStack:
 
 def _quiet() -> None:
     """The vector stores warn that files cannot be attached without a files API, which this service does not use."""
-    logging.getLogger("llama_stack.providers.utils.memory.openai_vector_store_mixin").setLevel(logging.ERROR)
+    name = "llama_stack.providers.utils.memory.openai_vector_store_mixin"
+    logging.getLogger(name).addFilter(_is_not_about_files)
+
+
+def _is_not_about_files(record: logging.LogRecord) -> bool:
+    return "Files API is not available" not in str(record.msg)
 
 
 def _prepare(run_configuration: Mapping[str, Any], source: str) -> tuple[StackConfig, Any]:

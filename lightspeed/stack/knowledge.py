@@ -125,6 +125,7 @@ class KnowledgeStores:
                     ],
                 )
             )
+            await _forget_the_last(provider.cache[store].index)
             await self._seen(store)
         return len(gone)
 
@@ -162,6 +163,15 @@ class KnowledgeStores:
         provider = await self._provider(store)
         if hasattr(provider, "kvstore"):
             self._versions[store] = await to_thread.run_sync(_version, provider.kvstore)
+
+
+async def _forget_the_last(index: Any) -> None:
+    """The stock FAISS index keeps the text of a chunk that stood last when it was deleted, and is then out of step."""
+    left_over = [position for position in index.chunk_by_index if position >= index.index.ntotal]
+    if left_over:
+        for position in left_over:
+            del index.chunk_by_index[position]
+        await index._save_index()
 
 
 def _version(kvstore: Any) -> tuple[int, ...]:

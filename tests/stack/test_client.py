@@ -142,6 +142,13 @@ async def test_knowledge_is_stored_found_replaced_and_removed(state: Path) -> No
             assert await knowledge.documents("docs") == {"a": "1", "b": "2"}
             assert await knowledge.delete_documents("docs", {"a"}) == 1
             assert await knowledge.documents("docs") == {"b": "2"}
+            assert await knowledge.delete_documents("docs", {"b"}) == 1
+            assert await knowledge.documents("docs") == {}
+            await knowledge.insert(
+                "docs", [NewPassage("b-1", "bananas rot", {"document_id": "b", "content_hash": "2"})]
+            )
+            (found_again,) = await knowledge.search("docs", "bananas rot", 5)
+            assert found_again.content == "bananas rot"
             await knowledge.create("new", EmbeddingModel("scripted/scripted-embedding", 384))
             assert set(await knowledge.ids()) == {"docs", "new"}
             with pytest.raises(NotFound):
