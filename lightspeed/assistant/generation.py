@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from lightspeed.assistant.events import Token, ToolCall, ToolResult, Usage
-from lightspeed.errors import LightspeedError
+from lightspeed.errors import LightspeedError, ModelRefused
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.tools.arguments import parse_arguments
 from lightspeed.tools.tool import Tool, ToolOutcome
@@ -85,6 +85,12 @@ class Generation:
                         self._take(piece, calls)
             if not calls:
                 return
+            if round_number > self._max_rounds:
+                if not self.text:
+                    raise ModelRefused(
+                        f"The model called tools for {self._max_rounds} rounds and gave no answer."
+                    )
+                return
             async with aclosing(
                 self._call_tools(calls, "".join(self._text[spoken:]), round_number)
             ) as events:
@@ -99,7 +105,12 @@ class Generation:
 
     def _take(self, piece: ChatPiece, calls: dict[int, _Call]) -> None:
         for part in piece.tool_calls:
-            call = calls.setdefault(part.index, _Call())
+            index = part.index
+            known = calls.get(index)
+            if known is not None and part.id and known.id and part.id != known.id:
+                # Some servers number all calls alike and tell them apart by their ids only.
+                index = next((i for i, other in calls.items() if other.id == part.id), max(calls) + 1)
+            call = calls.setdefault(index, _Call())
             call.id = call.id or part.id or ""
             call.name = call.name or part.name or ""
             call.arguments.append(part.arguments)
@@ -120,14 +131,14 @@ class Generation:
             self.tool_calls.append(shown)
             yield shown
         tasks = {asyncio.ensure_future(self._outcome(call)): call for call in ordered}
-        outcomes: dict[str, ToolOutcome] = {}
+        outcomes: dict[_Call, ToolOutcome] = {}
         try:
             pending = set(tasks)
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     call, outcome = tasks[task], task.result()
-                    outcomes[call.id] = outcome
+                    outcomes[call] = outcome
                     result = ToolResult(
                         call.id, outcome.status, outcome.content, self._type(call), round_number
                     )
@@ -138,7 +149,7 @@ class Generation:
                 task.cancel()
         for call in ordered:
             self._messages.append(
-                {"role": "tool", "tool_call_id": call.id, "content": outcomes[call.id].for_model}
+                {"role": "tool", "tool_call_id": call.id, "content": outcomes[call].for_model}
             )
 
     async def _outcome(self, call: _Call) -> ToolOutcome:

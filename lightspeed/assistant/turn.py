@@ -16,7 +16,8 @@ class Turn:
         self._events: list[Event] = []
         self._readers: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
-        self.interrupted_on_purpose = False
+        self._answered = False
+        self._interrupted = False
 
     def run_in(self, task: asyncio.Task[None]) -> None:
         self._task = task
@@ -31,11 +32,16 @@ class Turn:
 
     def interrupt(self) -> bool:
         """Stop the generation; what the model has said so far is kept. False when it had ended already."""
-        if self._task is None or self._task.done() or self.ended:
+        if self._task is None or self._task.done() or self._answered or self.ended:
             return False
-        self.interrupted_on_purpose = True
-        self._task.cancel()
+        if not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
         return True
+
+    def answered(self) -> None:
+        """The model is done; what is left is to record the Turn, which nobody may interrupt."""
+        self._answered = True
 
     @property
     def ended(self) -> bool:

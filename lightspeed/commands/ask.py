@@ -43,10 +43,14 @@ def ask_command(
 async def _ask(plan: Plan, request: TurnRequest) -> int:
     notes = Console(stderr=True, highlight=False)
     services = await _start(plan, notes)
+    turn = services.assistant.start(request)
     try:
-        return await _tell(services.assistant.start(request), notes)
+        return await _tell(turn, notes)
+    except BaseException:
+        turn.interrupt()
+        raise
     finally:
-        await services.close()
+        await services.close(grace=5)
 
 
 async def _start(plan: Plan, notes: Console) -> Services:

@@ -1,7 +1,9 @@
 """`lightspeed ingest`: documents into a knowledge store."""
 
+import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lightspeed.configuration.loading import state_directory
 from lightspeed.configuration.root import Configuration
+from lightspeed.errors import StartupError
 from lightspeed.retrieval.finding import SourceFile, find_files
 from lightspeed.retrieval.ingest import Ingester, IngestReport, chunker_for
 from lightspeed.services import Plan, read_plan
@@ -39,7 +43,23 @@ def ingest_command(
     plan = read_plan(configuration, source, os.environ)
     if if_empty and store_has_content(plan.run_configuration, store):
         return 0
-    return anyio.run(_ingest, plan, paths, store, backend_options={"use_uvloop": True})
+    with _alone():
+        return anyio.run(_ingest, plan, paths, store, backend_options={"use_uvloop": True})
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The stock FAISS store is written whole: two that write at once would lose what the other has added."""
+    folder = state_directory(os.environ)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "ingest.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartupError(
+                f"another `lightspeed ingest` is at work in {folder}; try again later"
+            ) from None
+        yield
 
 
 async def _ingest(plan: Plan, paths: Sequence[str], store: str) -> int:

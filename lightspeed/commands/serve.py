@@ -1,6 +1,7 @@
 """`lightspeed serve`."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from lightspeed.configuration.root import Configuration
@@ -14,14 +15,15 @@ def serve_command(configuration: Configuration, source: Path, *, host: str | Non
     if changes:
         service = configuration.service.model_copy(update=changes)
         configuration = configuration.model_copy(update={"service": service})
-    return serve(read_plan(configuration, source, os.environ), _announcement(configuration))
+    return serve(read_plan(configuration, source, os.environ), partial(_announcement, configuration))
 
 
-def _announcement(configuration: Configuration) -> str:
+def _announcement(configuration: Configuration, host: str, port: int) -> str:
     service = configuration.service
     scheme = "https" if service.tls_config.tls_certificate_path else "http"
-    host = "127.0.0.1" if service.host in ("", "0.0.0.0", "::", "localhost") else service.host  # noqa: S104
-    address = f"{scheme}://{host}:{service.port}{service.root_path}"
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    shown = f"[{host}]" if ":" in host else host
+    address = f"{scheme}://{shown}:{port}{service.root_path}"
     return (
         f"{configuration.name} listens on {address}\n"
         f"Page:    {address}/docs\n"

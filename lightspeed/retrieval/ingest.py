@@ -1,7 +1,7 @@
 """Filling a knowledge store from files."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,9 +21,10 @@ class Store(Protocol):
     """The knowledge stores of the stack."""
 
     async def create(self, store: str, model: EmbeddingModel) -> None: ...
-    async def insert(self, store: str, passages: Sequence[NewPassage]) -> None: ...
+    async def insert(
+        self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
+    ) -> None: ...
     async def documents(self, store: str) -> dict[str, str]: ...
-    async def delete_documents(self, store: str, documents: set[str]) -> int: ...
 
 
 @dataclass
@@ -110,10 +111,8 @@ class Ingester:
     async def _store(
         self, store: str, waiting: list[NewPassage], outdated: set[str], report: IngestReport
     ) -> None:
-        if outdated:
-            await self._stores.delete_documents(store, outdated)
         if waiting:
-            await self._stores.insert(store, waiting)
+            await self._stores.insert(store, waiting, replacing=frozenset(outdated))
         report.passages += len(waiting)
         waiting.clear()
         outdated.clear()

@@ -30,7 +30,8 @@ from lightspeed.stack.providers_check import check_providers, import_providers
 
 logger = logging.getLogger(__name__)
 
-_LISTING_TAKES_AT_MOST = 3.0  # seconds
+_LISTING_TAKES_AT_MOST = 10.0  # seconds
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two listings
 _MODELS_ARE_FRESH_FOR = 5.0  # seconds; as long as the stack itself keeps its registry
 
 
@@ -55,6 +56,11 @@ class LibraryClient(AsyncLlamaStackAsLibraryClient):  # type: ignore[misc]
         self.route_impls = initialize_route_impls(self.impls)
         return True
 
+    async def abandon(self) -> None:
+        """Free what a failed start has left."""
+        if self.stack is not None and self.stack.impls:
+            await self.shutdown()
+
 
 class EmbeddedStack:
     """The embedded stack: models, chat, knowledge stores. Made by `start`, ended by `close`."""
@@ -65,6 +71,9 @@ class EmbeddedStack:
         self._models: list[Model] = []
         self._models_read_at = 0.0
         self._pools: list[ConnectionPool] = []
+        self._listing: asyncio.Task[None] | None = None
+        self._list_again_at = 0.0
+        self._pause = _SHORTEST_PAUSE
         self.knowledge = KnowledgeStores(client.impls)
 
     @property
@@ -92,13 +101,17 @@ class EmbeddedStack:
             stack = cls(client)
             await stack._settle()
         except LightspeedError:
+            await client.abandon()
             raise
         except Exception as error:
+            await client.abandon()
             logger.debug("The stack did not start", exc_info=True)
             raise StartupError(f"the embedded stack cannot start: {' '.join(str(error).split())}") from error
         return stack
 
     async def close(self) -> None:
+        if self._listing is not None:
+            self._listing.cancel()
         for pool in self._pools:
             await pool.close()
         await self._client.shutdown()
@@ -108,8 +121,6 @@ class EmbeddedStack:
         now = time.monotonic()
         if now - self._models_read_at > _MODELS_ARE_FRESH_FOR:
             table = self._inference.routing_table
-            if self._models_read_at:
-                await self._list_again()
             found = await table.get_all_with_type("model")
             self._models = [
                 Model(
@@ -123,6 +134,7 @@ class EmbeddedStack:
                 if model.provider_id in table.impls_by_provider_id
             ]
             self._models_read_at = now
+            self._list_again_soon()
         return self._models
 
     @property
@@ -130,18 +142,31 @@ class EmbeddedStack:
         """The ids of the model providers, also of those that could not tell their models yet."""
         return frozenset(self._inference.routing_table.impls_by_provider_id)
 
-    async def _list_again(self) -> None:
-        """The stack asks a provider for its models once; one that was away then is asked again here."""
+    def _list_again_soon(self) -> None:
+        """The stack asks a provider for its models once; one that was away then is asked again, in the background."""
+        missing = self.providers - {model.provider_id for model in self._models}
+        running = self._listing is not None and not self._listing.done()
+        if missing and not running and time.monotonic() >= self._list_again_at:
+            self._listing = asyncio.create_task(self._list_again(missing))
+
+    async def _list_again(self, providers: frozenset[str]) -> None:
+        found = await asyncio.gather(*(self._list_models(provider) for provider in providers))
+        self._pause = _SHORTEST_PAUSE if any(found) else min(2 * self._pause, _LONGEST_PAUSE)
+        self._list_again_at = time.monotonic() + self._pause
+        if any(found):
+            self._models_read_at = 0.0
+
+    async def _list_models(self, provider: str) -> bool:
         table = self._inference.routing_table
-        for name in self.providers - {model.provider_id for model in self._models}:
-            try:
-                async with asyncio.timeout(_LISTING_TAKES_AT_MOST):
-                    found = await table.impls_by_provider_id[name].list_models()
-            except Exception as error:
-                logger.debug("Provider %s cannot list its models: %s", name, error)
-                continue
-            if found:
-                await table.update_registered_models(name, found)
+        try:
+            async with asyncio.timeout(_LISTING_TAKES_AT_MOST):
+                found = await table.impls_by_provider_id[provider].list_models()
+        except Exception as error:
+            logger.debug("Provider %s cannot list its models: %s", provider, error)
+            return False
+        if found:
+            await table.update_registered_models(provider, found)
+        return bool(found)
 
     async def default_embedding_model(self) -> EmbeddingModel:
         """What new knowledge stores use. Raises StartupError when no model makes embeddings."""

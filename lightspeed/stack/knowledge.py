@@ -1,7 +1,7 @@
 """The knowledge stores of the stack: passages with their vectors, found by meaning."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,10 @@ class KnowledgeStores:
             for chunk, score in zip(found.chunks, found.scores, strict=True)
         ]
 
-    async def insert(self, store: str, passages: Sequence[NewPassage]) -> None:
-        """Embed passages and store them."""
+    async def insert(
+        self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
+    ) -> None:
+        """Embed passages and store them; documents whose ids are in `replacing` go just before."""
         if self._vector_io is None or self._table is None or self._inference is None:
             raise NotFound("Vector store", store)
         registered = await self._table.get_object_by_identifier("vector_store", store)
@@ -96,6 +98,8 @@ class KnowledgeStores:
             _embedded(passage, vector, registered.embedding_model)
             for passage, vector in zip(passages, vectors, strict=True)
         ]
+        if replacing:
+            await self.delete_documents(store, replacing)
         await self._vector_io.insert_chunks(InsertChunksRequest(vector_store_id=store, chunks=chunks))
         await self._seen(store)
 
@@ -107,7 +111,7 @@ class KnowledgeStores:
                 hashes[str(chunk.metadata["document_id"])] = str(chunk.metadata.get("content_hash", ""))
         return hashes
 
-    async def delete_documents(self, store: str, documents: set[str]) -> int:
+    async def delete_documents(self, store: str, documents: Collection[str]) -> int:
         """Remove documents from a store; returns how many passages went with them."""
         gone = [
             chunk for chunk in await self._stored(store) if chunk.metadata.get("document_id") in documents

@@ -1,11 +1,12 @@
 """A cheaper reading of OpenAI's event stream.
 
 The SDK builds a pydantic model for each token, which costs more than everything else that the service does for it.
-Chunks that carry only text become small objects with the same attributes; all others are left to the SDK.
+Chunks of text, the last one, and the one with the usage become small objects with the same attributes; all others are
+left to the SDK.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,20 +29,29 @@ class TextDelta:
 class TextChoice:
     index: int
     delta: TextDelta
-    finish_reason: None = None
+    finish_reason: str | None = None
     logprobs: None = None
 
 
 @dataclass(slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    completion_tokens_details: Any = None
+    prompt_tokens_details: Any = None
+
+
+@dataclass(slots=True)
 class TextChunk:
-    """Looks like a `ChatCompletionChunk` with one choice and text only."""
+    """Looks like a `ChatCompletionChunk` with text only, or with the usage and no choice."""
 
     id: str
     created: int
     model: str
     choices: list[TextChoice]
     object: str = "chat.completion.chunk"
-    usage: None = None
+    usage: Usage | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
 
@@ -98,26 +108,32 @@ async def _event_data(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _text_chunk(chunk: Any) -> TextChunk | None:
     try:
-        (choice,) = chunk["choices"]
-        delta = choice["delta"]
-        if (
-            chunk.get("usage")
-            or chunk.get("error")
-            or choice.get("finish_reason")
-            or choice.get("logprobs")
-            or not delta.keys() <= _TEXT_DELTA
-        ):
+        if chunk.get("error"):
             return None
+        usage, choices = chunk.get("usage"), chunk["choices"]
+        if usage:
+            return _usage_chunk(chunk, usage) if not choices else None
+        (choice,) = choices
+        delta = choice["delta"]
+        if choice.get("logprobs") or not delta.keys() <= _TEXT_DELTA:
+            return None
+        text = TextDelta(delta.get("content"), delta.get("role"), delta.get("refusal"))
         return TextChunk(
             chunk.get("id") or "",
             chunk.get("created") or 0,
             chunk.get("model") or "",
-            [
-                TextChoice(
-                    choice.get("index") or 0,
-                    TextDelta(delta.get("content"), delta.get("role"), delta.get("refusal")),
-                )
-            ],
+            [TextChoice(choice.get("index") or 0, text, choice.get("finish_reason"))],
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _usage_chunk(chunk: Mapping[str, Any], usage: Mapping[str, Any]) -> TextChunk:
+    counts = (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"])
+    return TextChunk(
+        chunk.get("id") or "",
+        chunk.get("created") or 0,
+        chunk.get("model") or "",
+        [],
+        usage=Usage(*counts),
+    )

@@ -61,9 +61,7 @@ def _has_index(database: Path, store: str) -> bool:
         return False
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            found = connection.execute(
-                "SELECT 1 FROM kvstore WHERE key LIKE ?", (f"%faiss_index:v3::{store}",)
-            )
+            found = connection.execute("SELECT 1 FROM kvstore WHERE key = ?", (f"faiss_index:v3::{store}",))
             return found.fetchone() is not None
     except sqlite3.Error:
         return False

@@ -438,3 +438,65 @@ async def test_many_turns_at_once(house: House) -> None:
     endings = await asyncio.gather(*(house.ask(f"question {number}").ending() for number in range(30)))
     assert all(isinstance(ending, Completed) for ending in endings)
     assert isinstance(house.model, ScriptedModel)
+
+
+async def test_an_interrupt_while_the_turn_is_recorded_comes_too_late(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on = asyncio.Event(), asyncio.Event()
+    record = house.conversations.record
+
+    async def slowly(turn: Any) -> Any:
+        writing.set()
+        await go_on.wait()
+        return await record(turn)
+
+    monkeypatch.setattr(house.conversations, "record", slowly)
+    turn = house.ask()
+    await writing.wait()
+    assert turn.interrupt() is False
+    go_on.set()
+    assert isinstance(await turn.ending(), Completed)
+    started = await turn.first()
+    assert isinstance(started, Started)
+    assert len(await house.conversations.turns(started.conversation_id)) == 1
+
+
+async def test_a_turn_that_is_interrupted_before_its_first_step_ends(house: House) -> None:
+    turn = house.ask()
+    assert turn.interrupt() is True
+    assert isinstance(await turn.ending(), Interrupted)
+    assert house.model.chats == []
+
+
+async def test_a_fault_of_ours_ends_the_turn_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(house.metrics, "tokens", broken)
+    ending = await house.ask().ending()
+    assert isinstance(ending, Failed)
+    assert ending.error.status == 500
+
+
+async def test_calls_with_one_index_and_two_ids_are_two_calls(house: House) -> None:
+    from lightspeed.assistant.generation import Generation, _Call
+    from lightspeed.stack.chat import ChatPiece, ToolCallPiece
+
+    generation = Generation(house.stack, "scripted/scripted", ())
+    calls: dict[int, _Call] = {}
+    for identifier, name in (("a", "one"), ("b", "two")):
+        generation._take(ChatPiece(tool_calls=(ToolCallPiece(0, identifier, name, "{"),)), calls)
+        generation._take(ChatPiece(tool_calls=(ToolCallPiece(0, identifier, None, "}"),)), calls)
+    assert [(call.id, call.name, "".join(call.arguments)) for call in calls.values()] == [
+        ("a", "one", "{}"),
+        ("b", "two", "{}"),
+    ]
+
+
+async def test_a_model_that_only_calls_tools_gives_no_answer(house: House) -> None:
+    house.assistant = house.make(KnowledgeSettings(tool=("docs",)), max_tool_rounds=1)
+    house.model.default(Reply(tool_calls=[ScriptedCall("file_search", {"query": "again"})]))
+    ending = await house.ask().ending()
+    assert isinstance(ending, Failed)
+    assert "gave no answer" in ending.error.cause

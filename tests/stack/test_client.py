@@ -172,3 +172,20 @@ async def test_the_start_prints_nothing(state: Path, capfd: pytest.CaptureFixtur
     async with ScriptedModel() as model, embedded_stack(run_configuration(state, model)):
         pass
     assert capfd.readouterr().out == ""
+
+
+async def test_a_provider_that_was_away_is_asked_for_its_models_again(state: Path) -> None:
+    async with ScriptedModel() as model:
+        port = model.port
+    back = ScriptedModel(port=port)
+    back.port = port
+    configuration = run_configuration(state, back)
+    async with embedded_stack(configuration) as stack:
+        assert await stack.models() == []
+        assert stack.providers == {"scripted"}
+        async with back:
+            stack._models_read_at = stack._list_again_at = 0.0
+            await stack.models()
+            assert stack._listing is not None
+            await stack._listing
+            assert [item.name for item in await stack.models()] == ["scripted", "scripted-embedding"]

@@ -83,6 +83,6 @@ def test_a_store_with_an_index_has_content(tmp_path: Path) -> None:
     assert not store_has_content(configuration, "docs")
     with sqlite3.connect(database) as connection:
         connection.execute("CREATE TABLE kvstore (key TEXT PRIMARY KEY, value TEXT)")
-        connection.execute("INSERT INTO kvstore VALUES ('vector_io::faiss:faiss_index:v3::docs', '{}')")
+        connection.execute("INSERT INTO kvstore VALUES ('faiss_index:v3::docs', '{}')")
     assert store_has_content(configuration, "docs")
     assert not store_has_content(configuration, "other")
