@@ -3,17 +3,20 @@
 The stack's OpenAI-like providers make a new HTTP client, and so a new connection, for each call.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import httpx
 from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
 from openai._base_client import make_request_options
 from openai.types.chat import ChatCompletion
 
+from lightspeed.stack.openai_answer import chat_completion
 from lightspeed.stack.openai_stream import TextChunkStream
 
 _MAXIMUM_CLIENTS = 32
@@ -82,16 +85,20 @@ async def _create(
     client: AsyncOpenAI, *, stream: bool = False, extra_body: dict[str, Any] | None = None, **parameters: Any
 ) -> Any:
     """`chat.completions.create` without its walk through the types of all parameters: the stack has checked them."""
-    if stream:
-        parameters["stream"] = True
+    options = make_request_options(extra_body=extra_body, security={"bearer_auth": True})
+    if not stream:
+        response = await client.post(
+            "/chat/completions", body=parameters, cast_to=httpx.Response, options=options
+        )
+        return chat_completion(json.loads(response.content))
     answer = await client.post(
         "/chat/completions",
-        body=parameters,
+        body=parameters | {"stream": True},
         cast_to=ChatCompletion,
-        options=make_request_options(extra_body=extra_body, security={"bearer_auth": True}),
-        stream=stream,
+        options=options,
+        stream=True,
         stream_cls=TextChunkStream,
     )
-    if isinstance(answer, AsyncStream) and (streams := _streams.get()) is not None:
+    if (streams := _streams.get()) is not None:
         streams.append(answer)
     return answer
