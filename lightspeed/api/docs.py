@@ -2,6 +2,7 @@
 
 import html
 import json
+import mimetypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,4 +102,6 @@ class Documentation:
 def _swagger_ui() -> Path:
     import swagger_ui_bundle
 
+    # Read here, in a thread: the first response with a file would read it in the event loop.
+    mimetypes.init()
     return Path(swagger_ui_bundle.swagger_ui_path)

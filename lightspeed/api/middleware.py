@@ -1,6 +1,7 @@
 """What every request passes on its way in and out. Pure ASGI: nothing is buffered, no task is made."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -81,12 +82,15 @@ class RequestIdMiddleware:
         await self.app(scope, receive, send_named)
 
 
-class AccessLogMiddleware:
-    """One line for each request. Query strings are left out: they may name a user."""
+class Observer(ABC):
+    """Sees the status of each response and how long it took."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
+    @abstractmethod
+    def observed(self, scope: Scope, status: int, seconds: float) -> None: ...
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -103,35 +107,25 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_observed)
         finally:
-            milliseconds = (perf_counter() - started) * 1000
-            access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, milliseconds)
+            self.observed(scope, status, perf_counter() - started)
 
 
-class MetricsMiddleware:
+class AccessLogMiddleware(Observer):
+    """One line for each request. Query strings are left out: they may name a user."""
+
+    def observed(self, scope: Scope, status: int, seconds: float) -> None:
+        access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+
+
+class MetricsMiddleware(Observer):
     """Counts and times each request by the template of its route, never by its raw path."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self.app = app
+        super().__init__(app)
         self.metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = perf_counter()
-        status = CLIENT_CLOSED_REQUEST
-
-        async def send_observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_observed)
-        finally:
-            path = getattr(scope.get("route"), "path", UNMATCHED)
-            self.metrics.response(path, status, perf_counter() - started)
+    def observed(self, scope: Scope, status: int, seconds: float) -> None:
+        self.metrics.response(getattr(scope.get("route"), "path", UNMATCHED), status, seconds)
 
 
 class ErrorMiddleware:

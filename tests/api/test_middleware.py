@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import mimetypes
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -115,6 +116,7 @@ async def test_metrics_know_templates_only() -> None:
 
 async def test_mounted_files_are_one_path(tmp_path: Any) -> None:
     (tmp_path / "a.txt").write_text("a")
+    mimetypes.init()
     metrics = Metrics()
     app = application([], metrics=metrics)
     app.router.routes.append(Mount("/static", StaticFiles(directory=tmp_path)))
