@@ -10,6 +10,8 @@ from lightspeed.configuration.document import read_document
 from lightspeed.configuration.substitution import substitute
 from lightspeed.errors import ConfigurationError
 
+_SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
+
 
 def load_run_configuration(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """The file with its environment variables replaced. Folders of its databases are made.
@@ -27,6 +29,8 @@ def load_run_configuration(path: Path, environment: Mapping[str, str]) -> dict[s
         database = backend.get("db_path")
         if isinstance(database, str) and database != ":memory:":
             _make_folder(Path(database).expanduser().parent, path)
+            if "sqlite" in str(backend.get("type", "")):
+                _check_database(Path(database).expanduser(), path)
     return configuration
 
 
@@ -71,6 +75,21 @@ def _backends(configuration: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     storage = configuration.get("storage")
     backends = storage.get("backends") if isinstance(storage, dict) else None
     return [backend for backend in (backends or {}).values() if isinstance(backend, dict)]
+
+
+def _check_database(database: Path, source: Path) -> None:
+    """The stack says of a damaged file only that it is no database, and not which one."""
+    try:
+        with database.open("rb") as file:
+            beginning = file.read(len(_SQLITE_MAGIC))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(
+            f"{source}: storage.backends: cannot read {database}: {error.strerror}"
+        ) from None
+    if beginning and beginning != _SQLITE_MAGIC:
+        raise ConfigurationError(f"{source}: storage.backends: {database} is not a SQLite database")
 
 
 def _make_folder(folder: Path, source: Path) -> None:

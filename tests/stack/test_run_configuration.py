@@ -60,6 +60,13 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         load_run_configuration(file, {})
 
 
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "kv.db").write_text("this is no database")
+    file = write(tmp_path, f"storage: {{backends: {{kv: {{type: kv_sqlite, db_path: {tmp_path}/kv.db}}}}}}")
+    with pytest.raises(ConfigurationError, match="kv.db is not a SQLite database"):
+        load_run_configuration(file, {})
+
+
 def test_knowledge_needs_only_what_makes_embeddings() -> None:
     configuration = {
         "providers": {"inference": [{"provider_id": "llm"}, {"provider_id": "onnx"}], "vector_io": [{}]},
