@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "kv.db").write_text("this is no database")
     file = write(tmp_path, f"storage: {{backends: {{kv: {{type: kv_sqlite, db_path: {tmp_path}/kv.db}}}}}}")
-    with pytest.raises(ConfigurationError, match="kv.db is not a SQLite database"):
+    with pytest.raises(ConfigurationError, match=r"kv\.db is not a SQLite database"):
         load_run_configuration(file, {})
 
 
