@@ -20,8 +20,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     for attempt in range(_ATTEMPTS):
         try:
-            make_directories(path.parent)
-            _write_once(path, data, mode)
+            _write_once(path, data, mode, made_in=_make_directories(path.parent))
         except (FileNotFoundError, BlockingIOError):
             # A cleaner was faster: the directory or the temporary file is gone.
             if attempt == _ATTEMPTS - 1:
@@ -32,17 +31,23 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 def make_directories(path: Path) -> None:
     """Make a directory and its missing parents, for their owner only, so that they survive a loss of power."""
+    for parent in _make_directories(path):
+        _sync_directory(parent)
+
+
+def _make_directories(path: Path) -> list[Path]:
+    """The directories in which new ones were made, and which are still to be synced."""
     if path.is_dir():
-        return
-    if not path.parent.is_dir():
-        make_directories(path.parent)
+        return []
+    made_in = _make_directories(path.parent)
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         if not path.is_dir():
             raise
     else:
-        _sync_directory(path.parent)
+        made_in.append(path.parent)
+    return made_in
 
 
 def remove_stale_temporaries(root: Path) -> int:
@@ -55,12 +60,15 @@ def remove_stale_temporaries(root: Path) -> int:
     return removed
 
 
-def _write_once(path: Path, data: bytes, mode: int) -> None:
+def _write_once(path: Path, data: bytes, mode: int, *, made_in: list[Path]) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         # The lock tells remove_stale_temporaries that the writer lives; it ends with the process.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not before: a directory that holds a file is safe from cleaners.
+        for parent in made_in:
+            _sync_directory(parent)
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
