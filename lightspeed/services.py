@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -90,28 +91,30 @@ def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
 async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lambda _: None) -> Services:
     """Start database, stack and assistant. Raises StartupError or ConfigurationError."""
     configuration = plan.configuration
-    await to_thread.run_sync(prepare_environment)
-    progress("opening the database")
-    database, conversations = await _open_database(configuration)
-    try:
-        progress("loading the stack")
-        reclaim_logging = ReclaimLogging()
-        await to_thread.run_sync(import_module, "lightspeed.stack.client")
-        from lightspeed.stack.client import EmbeddedStack
+    async with AsyncExitStack() as opened:
+        progress("opening the database")
+        database, conversations = await _open_database(configuration)
+        opened.push_async_callback(database.close)
+        stack = await start_stack(plan, progress)
+        opened.push_async_callback(stack.close)
+        services = await _assemble(configuration, stack, database, conversations, metrics)
+        opened.pop_all()
+        return services
 
-        stack = await EmbeddedStack.start(
-            plan.run_configuration, source=str(plan.run_configuration_file), progress=progress
-        )
-        reclaim_logging()
-    except BaseException:
-        await database.close()
-        raise
-    try:
-        return await _assemble(configuration, stack, database, conversations, metrics)
-    except BaseException:
-        await stack.close()
-        await database.close()
-        raise
+
+async def start_stack(plan: Plan, progress: Progress) -> "EmbeddedStack":
+    """Import the stack in a thread and start it. Raises StartupError or ConfigurationError."""
+    progress("loading the stack")
+    await to_thread.run_sync(prepare_environment)
+    reclaim_logging = ReclaimLogging()
+    await to_thread.run_sync(import_module, "lightspeed.stack.client")
+    from lightspeed.stack.client import EmbeddedStack
+
+    stack = await EmbeddedStack.start(
+        plan.run_configuration, source=str(plan.run_configuration_file), progress=progress
+    )
+    reclaim_logging()
+    return stack
 
 
 async def _assemble(

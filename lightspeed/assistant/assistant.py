@@ -27,7 +27,7 @@ from lightspeed.errors import (
     RequestError,
     Unprocessable,
 )
-from lightspeed.retrieval.references import Chunk, referenced_documents
+from lightspeed.retrieval.references import referenced_documents
 from lightspeed.retrieval.search import KnowledgeSearch
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.models import Model
@@ -227,15 +227,18 @@ class Assistant:
             failure = Failed(InternalError())
         turn.answered()
         chunks = plan.prompt.chunks + tuple(plan.knowledge_tool.found if plan.knowledge_tool else ())
+        documents = referenced_documents(chunks)
         completed_at = datetime.now(UTC)
-        ending: Ending = failure or _completed(generation, chunks, plan.prompt.truncated, completed_at)
+        ending: Ending = failure or Completed(
+            generation.text, generation.usage, chunks, documents, plan.prompt.truncated, completed_at
+        )
         record = turn_record(
             request,
             plan.conversation_id,
             plan.model,
             generation,
             chunks,
-            referenced_documents(chunks),
+            documents,
             ending,
             started_at,
             completed_at,
@@ -267,14 +270,6 @@ class Assistant:
             logger.error("The %s of a turn could not be kept: %s", store, error)
             logger.debug("The cause", exc_info=True)
             self._metrics.storage_failure(store)
-
-
-def _completed(
-    generation: Generation, chunks: tuple[Chunk, ...], truncated: bool, completed_at: datetime
-) -> Completed:
-    return Completed(
-        generation.text, generation.usage, chunks, referenced_documents(chunks), truncated, completed_at
-    )
 
 
 def _exchange(turn: StoredTurn) -> Exchange:

@@ -55,7 +55,6 @@ class Generation:
         self._text: list[str] = []
         self._earlier_usage = Usage()
         self._round_usage = Usage()
-        self.cut_short = False
         self.tool_calls: list[ToolCall] = []
         self.tool_results: list[ToolResult] = []
 
@@ -81,7 +80,7 @@ class Generation:
                     if piece.text:
                         self._text.append(piece.text)
                         yield Token(piece.text)
-                    if piece.tool_calls or piece.input_tokens is not None or piece.finish_reason:
+                    if piece.tool_calls or piece.input_tokens is not None:
                         self._take(piece, calls)
             if not calls:
                 return
@@ -114,7 +113,6 @@ class Generation:
             call.id = call.id or part.id or ""
             call.name = call.name or part.name or ""
             call.arguments.append(part.arguments)
-        self.cut_short = self.cut_short or piece.finish_reason == "length"
         if piece.input_tokens is not None:
             self._round_usage = Usage(piece.input_tokens, piece.output_tokens or 0)
 

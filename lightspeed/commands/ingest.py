@@ -2,11 +2,10 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -25,13 +24,8 @@ from lightspeed.configuration.root import Configuration
 from lightspeed.errors import StartupError
 from lightspeed.retrieval.finding import SourceFile, find_files
 from lightspeed.retrieval.ingest import Ingester, IngestReport, chunker_for
-from lightspeed.services import Plan, read_plan
-from lightspeed.stack.environment import prepare_environment
+from lightspeed.services import Plan, read_plan, start_stack
 from lightspeed.stack.run_configuration import for_knowledge_only, store_has_content
-
-if TYPE_CHECKING:
-    from lightspeed.stack.client import EmbeddedStack
-
 
 _SHOWN = 10
 
@@ -67,7 +61,8 @@ async def _ingest(plan: Plan, paths: Sequence[str], store: str) -> int:
     report = IngestReport()
     files = await to_thread.run_sync(_found, paths, report)
     with console.status("starting") as status:
-        stack = await _start(plan, status.update)
+        needed = replace(plan, run_configuration=for_knowledge_only(plan.run_configuration))
+        stack = await start_stack(needed, status.update)
     try:
         model = await stack.default_embedding_model()
         chunker = chunker_for(await stack.token_counter(model.name))
@@ -79,18 +74,6 @@ async def _ingest(plan: Plan, paths: Sequence[str], store: str) -> int:
         await stack.close()
     _tell(report, store, plan, console)
     return 1 if report.failures else 0
-
-
-async def _start(plan: Plan, tell: Callable[[str], None]) -> "EmbeddedStack":
-    await to_thread.run_sync(prepare_environment)
-    await to_thread.run_sync(import_module, "lightspeed.stack.client")
-    from lightspeed.stack.client import EmbeddedStack
-
-    return await EmbeddedStack.start(
-        for_knowledge_only(plan.run_configuration),
-        source=str(plan.run_configuration_file),
-        progress=tell,
-    )
 
 
 def _found(paths: Sequence[str], report: IngestReport) -> list[SourceFile]:

@@ -69,7 +69,7 @@ class EmbeddedStack:
         self._client = client
         self._inference = client.impls[Api.inference]
         self._models: list[Model] = []
-        self._models_read_at = 0.0
+        self._models_read_at = float("-inf")
         self._pools: list[ConnectionPool] = []
         self._listing: asyncio.Task[None] | None = None
         self._list_again_at = 0.0
@@ -154,7 +154,7 @@ class EmbeddedStack:
         self._pause = _SHORTEST_PAUSE if any(found) else min(2 * self._pause, _LONGEST_PAUSE)
         self._list_again_at = time.monotonic() + self._pause
         if any(found):
-            self._models_read_at = 0.0
+            self._models_read_at = float("-inf")
 
     async def _list_models(self, provider: str) -> bool:
         table = self._inference.routing_table
