@@ -15,9 +15,26 @@ if TYPE_CHECKING:
     from lightspeed.stack.client import EmbeddedStack
 
 
+def storage(folder: Path) -> dict[str, Any]:
+    """The section `storage`: all databases of the stack in one folder."""
+    return {
+        "backends": {
+            "kv_default": {"type": "kv_sqlite", "db_path": str(folder / "registry.db")},
+            "kv_knowledge": {"type": "kv_sqlite", "db_path": str(folder / "knowledge.db")},
+            "sql_default": {"type": "sql_sqlite", "db_path": str(folder / "stack.db")},
+        },
+        "stores": {
+            "metadata": {"backend": "kv_default", "namespace": "registry"},
+            "inference": {"backend": "sql_default", "table_name": "inference_store"},
+            "conversations": {"backend": "sql_default", "table_name": "openai_conversations"},
+            "prompts": {"backend": "kv_default", "namespace": "prompts"},
+            "connectors": {"backend": "kv_default", "namespace": "connectors"},
+        },
+    }
+
+
 def run_configuration(state: Path, model: ScriptedModel, **providers: Any) -> dict[str, Any]:
     """A run configuration whose only models are the scripted ones; `providers` adds APIs."""
-    folder = state / "stack"
     return {
         "version": 2,
         "distro_name": "tests",
@@ -32,20 +49,7 @@ def run_configuration(state: Path, model: ScriptedModel, **providers: Any) -> di
             ],
             **providers,
         },
-        "storage": {
-            "backends": {
-                "kv_default": {"type": "kv_sqlite", "db_path": str(folder / "registry.db")},
-                "kv_knowledge": {"type": "kv_sqlite", "db_path": str(folder / "knowledge.db")},
-                "sql_default": {"type": "sql_sqlite", "db_path": str(folder / "stack.db")},
-            },
-            "stores": {
-                "metadata": {"backend": "kv_default", "namespace": "registry"},
-                "inference": {"backend": "sql_default", "table_name": "inference_store"},
-                "conversations": {"backend": "sql_default", "table_name": "openai_conversations"},
-                "prompts": {"backend": "kv_default", "namespace": "prompts"},
-                "connectors": {"backend": "kv_default", "namespace": "connectors"},
-            },
-        },
+        "storage": storage(state / "stack"),
     }
 
 

