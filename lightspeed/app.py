@@ -8,23 +8,36 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from lightspeed import __version__
-from lightspeed.api import feedback, health, info, metrics, models, query, streaming_query
+from lightspeed.api import (
+    conversations,
+    conversations_v2,
+    feedback,
+    health,
+    info,
+    metrics,
+    models,
+    query,
+    streaming_query,
+)
 from lightspeed.api.docs import Documentation
 from lightspeed.api.endpoint import Gates
 from lightspeed.api.errors import exception_handlers
+from lightspeed.api.feedback_switch import FeedbackSwitch
 from lightspeed.api.middleware import Cors, middleware
 from lightspeed.api.routing import routes
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.errors import LightspeedError
-from lightspeed.identity.access import without_rules
+from lightspeed.identity.access import Authorize, without_rules
 from lightspeed.identity.noop import authenticate
-from lightspeed.runtime import Runtime
+from lightspeed.runtime import ALONE, Runtime, WorkerPlace
 from lightspeed.services import Plan
 from lightspeed.telemetry.metrics import Metrics
 
 ENDPOINTS = (
     *query.ENDPOINTS,
     *streaming_query.ENDPOINTS,
+    *conversations.ENDPOINTS,
+    *conversations_v2.ENDPOINTS,
     *models.ENDPOINTS,
     *feedback.ENDPOINTS,
     *info.ENDPOINTS,
@@ -33,22 +46,36 @@ ENDPOINTS = (
 )
 
 
-def create_app(plan: Plan, on_failure: Callable[[LightspeedError], None] = lambda _: None) -> Starlette:
-    """An application of its own for each plan. `on_failure` hears of a start that failed."""
+def create_app(
+    plan: Plan,
+    on_failure: Callable[[LightspeedError], None] = lambda _: None,
+    *,
+    authorize: Authorize = without_rules,
+    on_ready: Callable[[], None] = lambda: None,
+    place: WorkerPlace = ALONE,
+    load_first: bool = False,
+) -> Starlette:
+    """An application of its own for each plan.
+
+    `on_ready` hears when questions can be answered, `on_failure` of a start that failed. `load_first`: the startup of
+    the lifespan lasts until then, instead of going on in the background.
+    """
     service = plan.configuration.service
     counters = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Runtime]]:
-        runtime = Runtime(plan, counters, on_failure)
+        runtime = Runtime(plan, counters, on_failure, on_ready=on_ready, place=place)
         runtime.begin()
+        if load_first:
+            await runtime.wait()
         try:
             yield {"runtime": runtime}
         finally:
             await runtime.close()
 
-    gates = Gates(authenticate, without_rules, _runtime, max_body=service.limits.max_body_bytes)
-    return Starlette(
+    gates = Gates(authenticate, authorize, _runtime, max_body=service.limits.max_body_bytes)
+    app = Starlette(
         routes=[*routes(ENDPOINTS, gates), *_documentation(plan).routes()],
         middleware=middleware(
             counters, cors=_cors(service), root_path=service.root_path, access_log=service.access_log
@@ -56,6 +83,9 @@ def create_app(plan: Plan, on_failure: Callable[[LightspeedError], None] = lambd
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
     )
+    feedback_enabled = plan.configuration.user_data_collection.feedback_enabled
+    app.state.feedback_switch = FeedbackSwitch(configured=feedback_enabled)
+    return app
 
 
 def _documentation(plan: Plan) -> Documentation:

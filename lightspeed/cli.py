@@ -136,6 +136,48 @@ def ingest(
     raise typer.Exit(ingest_command(configuration, source, paths, store, if_empty=if_empty))
 
 
+@app.command()
+def collect(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Send what is there, then end.")] = False,
+    config: ConfigurationOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Send feedback and transcripts to the configured ingress service."""
+    from lightspeed.commands.collect import collect_command
+
+    options: Options = context.obj
+    source = _source(config or options.config)
+    configure_logging("WARNING", verbose=verbose or options.verbose)
+    configuration = load_configuration(source, os.environ)
+    raise typer.Exit(collect_command(configuration, source, once=once))
+
+
+@app.command()
+def purge(
+    context: typer.Context,
+    user: Annotated[
+        str | None, typer.Option("--user", help="Erase all that is kept of this user.", metavar="ID")
+    ] = None,
+    expired: Annotated[
+        bool, typer.Option("--expired", help="Remove what is older than the configured retention.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigurationOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Erase conversations, transcripts and feedback for good."""
+    from lightspeed.commands.purge import purge_command
+
+    options: Options = context.obj
+    source = _source(config or options.config)
+    configure_logging("WARNING", verbose=verbose or options.verbose)
+    if (user is None) is not expired:
+        raise typer.BadParameter("give either --user ID or --expired")
+    configuration = load_configuration(source, os.environ)
+    raise typer.Exit(purge_command(configuration, source, user, yes=yes))
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors become one line each on standard error."""
     os.environ.setdefault("LIGHTSPEED_STATE", str(state_directory(os.environ)))

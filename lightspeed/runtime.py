@@ -5,6 +5,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lightspeed.errors import LightspeedError, NotReady, StartupError
 from lightspeed.services import Plan, Services, start_services
@@ -13,17 +14,36 @@ from lightspeed.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Which of the service's processes this is: `index` of 0 to `count` - 1. A successor has the same place."""
+
+    index: int = 0
+    count: int = 1
+
+
+ALONE = WorkerPlace()
+
+
 class Runtime:
     """What handlers receive. Answers while the models load; `services` raises NotReady until they have."""
 
     def __init__(
-        self, plan: Plan, metrics: Metrics, on_failure: Callable[[LightspeedError], None] = lambda _: None
+        self,
+        plan: Plan,
+        metrics: Metrics,
+        on_failure: Callable[[LightspeedError], None] = lambda _: None,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        place: WorkerPlace = ALONE,
     ) -> None:
         self.plan = plan
+        self.place = place
         self.configuration = plan.configuration
         self.metrics = metrics
         self.feedback_enabled = plan.configuration.user_data_collection.feedback_enabled
         self._on_failure = on_failure
+        self._on_ready = on_ready
         self._phase = "starting"
         self._services: Services | None = None
         self._failure: LightspeedError | None = None
@@ -79,6 +99,7 @@ class Runtime:
             gc.collect()
             gc.freeze()
             logger.info("Ready after %.1f s", time.perf_counter() - started)
+            self._on_ready()
 
     def _tell(self, phase: str) -> None:
         self._phase = phase

@@ -2,15 +2,20 @@
 
 import errno
 import logging
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import override
 
 import uvicorn
+from starlette.applications import Starlette
 
 from lightspeed.app import create_app
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.errors import ConfigurationError, LightspeedError
+from lightspeed.runtime import ALONE, WorkerPlace
 from lightspeed.services import Plan
 
 logger = logging.getLogger(__name__)
@@ -20,38 +25,61 @@ _BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """Ends with the reason for which the services could not start, if there is one."""
+    """The web server of one process. Ends with the reason for which the services could not start, if there is one."""
 
     failure: LightspeedError | None = None
+
+    def __init__(
+        self,
+        plan: Plan,
+        listener: socket.socket,
+        *,
+        place: WorkerPlace = ALONE,
+        load_first: bool = False,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`load_first`: connections are accepted only when questions can be answered."""
+        self._sockets = [listener]
+        self._load_first = load_first
+        app = create_app(plan, self.fail, on_ready=on_ready, place=place, load_first=load_first)
+        super().__init__(_server_configuration(plan.configuration.service, app))
+
+    def answer(self) -> None:
+        """Answer connections until a signal comes. Raises LightspeedError if the services could not start."""
+        self.run(sockets=self._sockets)
+        if self.failure is not None:
+            raise self.failure
 
     def fail(self, failure: LightspeedError) -> None:
         self.failure = failure
         self.should_exit = True
+        if not self.started:
+            self._sockets.clear()  # else uvicorn would still accept connections, for a moment
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._load_first and not self.started:
+            # Nothing is being answered, and a start cannot be cut short from inside.
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        super().handle_exit(sig, frame)
 
 
 def serve(plan: Plan, announce: Callable[[str, int], str]) -> int:
-    """Serve until a signal comes; returns the exit code. `announce` makes the first log line of address and port.
+    """Serve in this process until a signal comes; returns the exit code.
 
-    Raises ConfigurationError when the address cannot be listened on. Ends by SIGTERM as a process that does not catch
-    it, after everything has been stopped.
+    `announce` makes the first log line of address and port. Raises ConfigurationError when the address cannot be
+    listened on. Ends by SIGTERM as a process that does not catch it, after everything has been stopped.
     """
-    service = plan.configuration.service
-    listener = listen(service)
-    server: Server
-
-    def on_failure(error: LightspeedError) -> None:
-        server.fail(error)
-
-    server = Server(_server_configuration(plan, service, on_failure))
-    logger.info("%s", announce(*listener.getsockname()[:2]))
+    listener = listen(plan.configuration.service)
     try:
-        server.run(sockets=[listener])
+        server = Server(plan, listener)
+        logger.info("%s", announce(*listener.getsockname()[:2]))
+        server.answer()
     except KeyboardInterrupt:
         return 0
     finally:
         listener.close()
-    if server.failure is not None:
-        raise server.failure
     return 0
 
 
@@ -79,13 +107,11 @@ def listen(service: ServiceConfiguration) -> socket.socket:
     return listener
 
 
-def _server_configuration(
-    plan: Plan, service: ServiceConfiguration, on_failure: Callable[[LightspeedError], None]
-) -> uvicorn.Config:
+def _server_configuration(service: ServiceConfiguration, app: Starlette) -> uvicorn.Config:
     tls = service.tls_config
     password = Path(tls.tls_key_password).read_text().strip() if tls.tls_key_password else None
     return uvicorn.Config(
-        create_app(plan, on_failure),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

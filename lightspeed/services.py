@@ -1,7 +1,9 @@
 """The parts of the running service, put together."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,24 +13,31 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from lightspeed.assistant.assistant import Assistant
-from lightspeed.assistant.settings import DEFAULT_SYSTEM_PROMPT, AssistantSettings
+from lightspeed.assistant.settings import (
+    DEFAULT_SYSTEM_PROMPT,
+    DEFAULT_TOPIC_SUMMARY_PROMPT,
+    AssistantSettings,
+)
 from lightspeed.configuration.hints import hints
+from lightspeed.configuration.loading import state_directory
 from lightspeed.configuration.root import Configuration
-from lightspeed.errors import ConfigurationError, StartupError
+from lightspeed.errors import ConfigurationError
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.models import Model
 from lightspeed.stack.run_configuration import load_run_configuration
-from lightspeed.storage.feedback import FeedbackStore
-from lightspeed.storage.files import remove_stale_temporaries
-from lightspeed.storage.transcripts import Transcripts
 from lightspeed.telemetry.logging import ReclaimLogging
 from lightspeed.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from lightspeed.assistant.interruption import Interruptions
+    from lightspeed.assistant.recorder import Recorder
     from lightspeed.stack.client import EmbeddedStack
     from lightspeed.storage.conversations import Conversations
-    from lightspeed.storage.database import Database
+    from lightspeed.storage.erasure import Erasure
+    from lightspeed.storage.feedback import FeedbackStore
+    from lightspeed.storage.store import Store
+    from lightspeed.storage.switches import Switches
 
 logger = logging.getLogger(__name__)
 
@@ -50,16 +59,54 @@ class Services:
 
     configuration: Configuration
     stack: "EmbeddedStack"
-    database: "Database"
-    conversations: "Conversations"
+    store: "Store"
+    recorder: "Recorder"
     assistant: Assistant
-    feedback: FeedbackStore | None
+    interruptions: "Interruptions"
+    background: Sequence[asyncio.Task[None]]
+
+    @property
+    def conversations(self) -> "Conversations":
+        return self.store.conversations
+
+    @property
+    def erasure(self) -> "Erasure":
+        return self.store.erasure
+
+    @property
+    def switches(self) -> "Switches":
+        return self.store.switches
+
+    @property
+    def feedback(self) -> "FeedbackStore | None":
+        return self.store.feedback
+
+    @property
+    def history_configured(self) -> bool:
+        """Whether version 2 of the conversation routes is switched on."""
+        return self.configuration.conversation_cache.type is not None
+
+    @property
+    def history_kept(self) -> bool:
+        return self.configuration.conversation_cache.type != "noop"
+
+    async def impacts(self) -> list[tuple[str, str]]:
+        """What is missing at this moment, as (component, message); questions are answered nevertheless."""
+        found = [("database", trouble) for trouble in await self.store.trouble()]
+        if waiting := self.recorder.waiting:
+            found.append(("database", f"turns that wait to be recorded: {waiting}"))
+        return found
 
     async def close(self, grace: float = 30.0) -> None:
         """Let running Turns end, then stop the parts in reverse order."""
         await self.assistant.close(grace)
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+        await self.interruptions.close()
+        await self.recorder.close()
         await self.stack.close()
-        await self.database.close()
+        await self.store.close()
 
 
 def read_plan(configuration: Configuration, source: Path, environment: Mapping[str, str]) -> Plan:
@@ -75,7 +122,6 @@ def read_plan(configuration: Configuration, source: Path, environment: Mapping[s
 def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
     """One line for each key that has no effect, or not the one that it seems to have."""
     later = {
-        "conversation_cache": configuration.conversation_cache.type is not None,
         "a2a_state": configuration.a2a_state.sqlite is not None
         or configuration.a2a_state.postgres is not None,
         "okp": "okp" in (*configuration.rag.inline, *configuration.rag.tool),
@@ -85,19 +131,22 @@ def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
         "quota_handlers.enable_token_history": configuration.quota_handlers.enable_token_history,
     }
     unused = [f"{key}: has no effect in this version yet" for key, given in later.items() if given]
+    if configuration.conversation_cache.type == "noop":
+        unused.append(
+            "conversation_cache.type: `noop` keeps no texts, so follow-up questions are answered without them"
+        )
     return [*unused, *hints(configuration, stores)]
 
 
 async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lambda _: None) -> Services:
-    """Start database, stack and assistant. Raises StartupError or ConfigurationError."""
-    configuration = plan.configuration
+    """Start databases, stack and assistant. Raises StartupError or ConfigurationError."""
     async with AsyncExitStack() as opened:
         progress("opening the database")
-        database, conversations = await _open_database(configuration)
-        opened.push_async_callback(database.close)
+        store = await _open_store(plan.configuration)
+        opened.push_async_callback(store.close)
         stack = await start_stack(plan, progress)
         opened.push_async_callback(stack.close)
-        services = await _assemble(configuration, stack, database, conversations, metrics)
+        services = await _assemble(plan.configuration, stack, store, metrics)
         opened.pop_all()
         return services
 
@@ -117,36 +166,77 @@ async def start_stack(plan: Plan, progress: Progress) -> "EmbeddedStack":
     return stack
 
 
+async def _open_store(configuration: Configuration) -> "Store":
+    # In a thread, because it takes a while and the service already answers.
+    await to_thread.run_sync(import_module, "lightspeed.storage.store")
+    from lightspeed.storage.store import configured_store
+
+    store = configured_store(configuration, state_directory(os.environ))
+    await store.open()
+    return store
+
+
 async def _assemble(
-    configuration: Configuration,
-    stack: "EmbeddedStack",
-    database: "Database",
-    conversations: "Conversations",
-    metrics: Metrics,
+    configuration: Configuration, stack: "EmbeddedStack", store: "Store", metrics: Metrics
 ) -> Services:
+    from lightspeed.assistant.interruption import Interruptions
+    from lightspeed.assistant.recorder import Recorder
+
     _count_models(metrics, await stack.models(), configuration)
     for line in warnings(configuration, await stack.knowledge.ids()):
         logger.warning("Configuration: %s", line)
-    transcripts, feedback = await to_thread.run_sync(_open_files, configuration)
+    collection = configuration.user_data_collection
+    recorder = Recorder(
+        store.conversations,
+        store.pending,
+        store.transcripts if collection.transcripts_enabled else None,
+        metrics,
+    )
     assistant = Assistant(
         models=stack,
         knowledge=KnowledgeSearch(stack.knowledge, _knowledge_settings(configuration)),
-        conversations=conversations,
-        transcripts=transcripts,
+        conversations=store.conversations,
+        recorder=recorder,
         metrics=metrics,
         settings=_assistant_settings(configuration),
     )
-    return Services(configuration, stack, database, conversations, assistant, feedback)
+    interruptions = Interruptions(assistant, store.interrupts, shared=_is_shared(configuration))
+    recorder.start()
+    interruptions.start()
+    background = [
+        asyncio.create_task(work, name=name) for name, work in _background(configuration, store).items()
+    ]
+    return Services(configuration, stack, store, recorder, assistant, interruptions, background)
+
+
+def _is_shared(configuration: Configuration) -> bool:
+    """Whether other processes may serve the same users from the same database."""
+    return configuration.service.workers > 1 or configuration.database.postgres is not None
+
+
+def _background(configuration: Configuration, store: "Store") -> dict[str, Coroutine[Any, Any, None]]:
+    """What goes on beside the questions, by name."""
+    from lightspeed.storage.collection.collector import Collector, collected_directories
+    from lightspeed.storage.retention import Retention
+
+    work: dict[str, Coroutine[Any, Any, None]] = {}
+    if configuration.retention.given:
+        work["retention"] = Retention(store.erasure, configuration.retention).run()
+    collection = configuration.user_data_collection
+    if collection.data_collector.enabled:
+        state = state_directory(os.environ) / "collector"
+        work["data collector"] = Collector(
+            collection.data_collector, collected_directories(collection), state
+        ).run()
+    return work
 
 
 def _refuse_unsupported(configuration: Configuration, source: Path) -> None:
     """What this version cannot do yet is refused by name, so that nothing is silently without effect."""
     refused = {
         "llama_stack.url": not configuration.llama_stack.use_as_library_client,
-        "service.workers": configuration.service.workers > 1,
         "authentication.module": configuration.authentication.module != "noop",
         "authorization": configuration.authorization is not None,
-        "database.postgres": configuration.database.postgres is not None,
         "mcp_servers": bool(configuration.mcp_servers),
         "byok_rag": bool(configuration.byok_rag),
         "quota_handlers.limiters": bool(configuration.quota_handlers.limiters),
@@ -172,43 +262,19 @@ def _count_models(metrics: Metrics, models: Sequence[Model], configuration: Conf
     )
 
 
-async def _open_database(configuration: Configuration) -> tuple["Database", "Conversations"]:
-    await to_thread.run_sync(import_module, "lightspeed.storage.conversations")
-    from lightspeed.storage.conversations import Conversations
-    from lightspeed.storage.database import Database
-
-    if configuration.database.sqlite is None:
-        raise StartupError("no database is configured")
-    database = Database.at(Path(configuration.database.sqlite.db_path))
-    await database.open()
-    return database, Conversations(database)
-
-
-def _open_files(configuration: Configuration) -> tuple[Transcripts | None, FeedbackStore | None]:
-    collection = configuration.user_data_collection
-    transcripts = feedback = None
-    if collection.transcripts_enabled and collection.transcripts_storage:
-        root = Path(collection.transcripts_storage)
-        remove_stale_temporaries(root)
-        transcripts = Transcripts(root)
-    if collection.feedback_storage:
-        root = Path(collection.feedback_storage)
-        remove_stale_temporaries(root)
-        feedback = FeedbackStore(root)
-    return transcripts, feedback
-
-
 def _assistant_settings(configuration: Configuration) -> AssistantSettings:
     customization, inference = configuration.customization, configuration.inference
-    prompt = None
+    prompt = topic = None
     if customization is not None:
         profile = customization.custom_profile.prompts if customization.custom_profile else {}
         prompt = profile.get("default") or customization.system_prompt
+        topic = profile.get("topic_summary")
     limits = configuration.service.limits
     return AssistantSettings(
         default_provider=inference.default_provider,
         default_model=inference.default_model,
         system_prompt=prompt or DEFAULT_SYSTEM_PROMPT,
+        topic_summary_prompt=topic or DEFAULT_TOPIC_SUMMARY_PROMPT,
         request_may_set_system_prompt=not (customization and customization.disable_query_system_prompt),
         context_windows=inference.context_windows,
         max_tool_rounds=limits.max_tool_rounds,

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from typing_extensions import TypeVar
 
 from lightspeed.api.json_codec import encode_model
-from lightspeed.errors import RequestError
+from lightspeed.errors import Forbidden, RequestError
+from lightspeed.identity.access import Authorize
 from lightspeed.identity.actions import Action
 from lightspeed.identity.principal import Principal
 
@@ -38,6 +39,7 @@ class Call(Generic[BodyT, QueryT, ServicesT]):
     services: ServicesT
     request_id: str
     caller: Principal | None
+    authorize: Authorize
     body: BodyT
     query: QueryT
 
@@ -47,6 +49,14 @@ class Call(Generic[BodyT, QueryT, ServicesT]):
         if self.caller is None:
             raise RuntimeError("A public endpoint has no principal")
         return self.caller
+
+    def permits(self, action: Action) -> bool:
+        """Whether the caller may do something beyond the endpoint's own action."""
+        try:
+            self.authorize(self.principal, action)
+        except Forbidden:
+            return False
+        return True
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -100,7 +110,7 @@ class Gates:
     """
 
     authenticate: Callable[[Request], Awaitable[Principal]]
-    authorize: Callable[[Principal, Action], None]
+    authorize: Authorize
     services: Callable[[Request], Any] = lambda request: request.app.state.services
     max_body: int = 10 * 1024 * 1024
 

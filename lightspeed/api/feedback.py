@@ -1,11 +1,12 @@
 """Feedback on answers."""
 
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lightspeed.api.endpoint import Access, Call, Endpoint
+from lightspeed.api.feedback_switch import FeedbackSwitch
 from lightspeed.errors import Forbidden, NotFound, StorageError
 from lightspeed.identity.actions import Action
 from lightspeed.storage.identifiers import normalize_conversation_id
@@ -82,7 +83,7 @@ class FeedbackStatus(BaseModel):
 class FeedbackStatusRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    status: bool = False
+    status: bool = Field(description="Whether feedback shall be stored.")
 
 
 class FeedbackStatusChange(BaseModel):
@@ -97,7 +98,7 @@ class FeedbackStatusUpdate(BaseModel):
 
 
 async def require_enabled(call: Call) -> None:
-    if not call.services.feedback_enabled:
+    if not await _switch(call).enabled(call.services.services.switches):
         raise Forbidden("Storing feedback is disabled.", response="Storing feedback is disabled")
 
 
@@ -119,22 +120,26 @@ async def store_feedback(call: Call[FeedbackRequest]) -> FeedbackResponse:
 
 
 async def status(call: Call) -> FeedbackStatus:
-    return FeedbackStatus(
-        functionality="feedback", status=FeedbackState(enabled=call.services.feedback_enabled)
-    )
+    enabled = await _switch(call).enabled(call.services.services.switches)
+    return FeedbackStatus(functionality="feedback", status=FeedbackState(enabled=enabled))
 
 
 async def set_status(call: Call[FeedbackStatusRequest]) -> FeedbackStatusUpdate:
-    runtime = call.services
-    previous, runtime.feedback_enabled = runtime.feedback_enabled, call.body.status
+    wanted = call.body.status
+    previous = await _switch(call).turn(call.services.services.switches, on=wanted)
     return FeedbackStatusUpdate(
         status=FeedbackStatusChange(
             previous_status=previous,
-            updated_status=runtime.feedback_enabled,
+            updated_status=wanted,
             updated_by=call.principal.user_id,
             timestamp=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00:00"),
         )
     )
+
+
+def _switch(call: Call[Any]) -> FeedbackSwitch:
+    switch: FeedbackSwitch = call.request.app.state.feedback_switch
+    return switch
 
 
 ENDPOINTS = (
@@ -168,5 +173,6 @@ ENDPOINTS = (
         summary="Switch the storing of feedback on or off",
         request=FeedbackStatusRequest,
         response=FeedbackStatusUpdate,
+        errors=(StorageError,),
     ),
 )

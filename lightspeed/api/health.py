@@ -17,10 +17,18 @@ class ProviderHealth(BaseModel):
     message: str | None = None
 
 
+class Impact(BaseModel):
+    """What is missing, although questions are answered."""
+
+    component: str
+    message: str
+
+
 class Readiness(BaseModel):
     ready: bool
     reason: str
     providers: list[ProviderHealth] = []
+    impacts: list[Impact] = []
 
 
 async def liveness(call: Call) -> Liveness:
@@ -29,9 +37,20 @@ async def liveness(call: Call) -> Liveness:
 
 async def readiness(call: Call) -> Response:
     runtime = call.services
-    if runtime.ready:
-        return model_response(Readiness(ready=True, reason="All providers are healthy"))
-    return model_response(Readiness(ready=False, reason=f"The service is still {runtime.phase}"), 503)
+    if not runtime.ready:
+        return model_response(Readiness(ready=False, reason=f"The service is still {runtime.phase}"), 503)
+    impacts = [
+        Impact(component=component, message=message)
+        for component, message in await runtime.services.impacts()
+    ]
+    return model_response(Readiness(ready=True, reason=_reason(impacts), impacts=impacts))
+
+
+def _reason(impacts: list[Impact]) -> str:
+    if not impacts:
+        return "All providers are healthy"
+    components = ", ".join(dict.fromkeys(impact.component for impact in impacts))
+    return f"Questions are answered, but not everything works: {components}"
 
 
 ENDPOINTS = (

@@ -18,6 +18,7 @@ from lightspeed.errors import (
     NotFound,
     PromptTooLong,
     ProviderUnavailable,
+    StorageError,
     TooLarge,
     Unprocessable,
 )
@@ -42,6 +43,7 @@ ERRORS = (
     TooLarge,
     Unprocessable,
     ModelQuotaExceeded,
+    StorageError,
     ModelRefused,
     ProviderUnavailable,
 )
@@ -171,6 +173,8 @@ async def query(call: Call[QueryRequest]) -> QueryResponse:
 def start_turn(call: Call[QueryRequest], face: Face, *, stream: bool) -> Turn:
     """Begin the Turn of a request. Raises what can be said of the request alone."""
     body, services = call.body, call.services.services
+    if body.provider is not None and not call.permits(Action.MODEL_OVERRIDE):
+        raise _model_override_denied()
     _check_limits(body, services.configuration.service.limits)
     _check_shields(body, call)
     _check_attachments(body.attachments or [])
@@ -190,6 +194,9 @@ def start_turn(call: Call[QueryRequest], face: Face, *, stream: bool) -> Turn:
         ),
         no_tools=bool(body.no_tools),
         vector_store_ids=None if body.vector_store_ids is None else tuple(body.vector_store_ids),
+        generate_topic_summary=bool(body.generate_topic_summary),
+        may_continue_others=body.conversation_id is not None
+        and call.permits(Action.QUERY_OTHER_CONVERSATIONS),
     )
     turn: Turn = services.assistant.start(request)
     return turn
@@ -246,6 +253,14 @@ def _completed(
         output_tokens=event.usage.output_tokens,
         tool_calls=calls,
         tool_results=results,
+    )
+
+
+def _model_override_denied() -> Forbidden:
+    return Forbidden(
+        "User lacks model_override permission required to override model/provider.",
+        response="This instance does not permit overriding model/provider in the query request (missing permission: "
+        "model_override). Please remove the model and provider fields from your request.",
     )
 
 

@@ -56,12 +56,16 @@ class _Operation:
         services = gates.services(request)
         request_id = request.scope.get("request_id") or str(uuid4())
         if endpoint.precondition is not None:
-            await endpoint.precondition(Call(request, services, request_id, caller, None, None))
+            await endpoint.precondition(
+                Call(request, services, request_id, caller, gates.authorize, None, None)
+            )
         echo = endpoint.request is None or len(await request.body()) <= ECHO_LIMIT
         query, body = self._validated(request, data, echo)
         if caller is not None and not isinstance(endpoint.action, Access):
             gates.authorize(caller, endpoint.action)
-        result = await endpoint.handler(Call(request, services, request_id, caller, body, query))
+        result = await endpoint.handler(
+            Call(request, services, request_id, caller, gates.authorize, body, query)
+        )
         if isinstance(result, BaseModel):
             return model_response(result, endpoint.status, exclude_none=endpoint.exclude_none)
         return result

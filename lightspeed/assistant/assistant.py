@@ -3,70 +3,38 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
+from collections.abc import Collection
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lightspeed.assistant.events import Completed, Ending, Failed, Interrupted, Started, Usage
 from lightspeed.assistant.generation import Accepted, Generation
-from lightspeed.assistant.knowledge_tool import KnowledgeTool
-from lightspeed.assistant.model_choice import choose_model
-from lightspeed.assistant.prompt import Exchange, Prompt, compose
+from lightspeed.assistant.model_round import ChatModel
+from lightspeed.assistant.planning import ModelList, Plan, Planner
 from lightspeed.assistant.record import turn_record
-from lightspeed.assistant.request import Attachment, TurnRequest
+from lightspeed.assistant.recorder import Recorder
+from lightspeed.assistant.request import TurnRequest
 from lightspeed.assistant.settings import AssistantSettings
+from lightspeed.assistant.topic_summary import TopicSummaries
 from lightspeed.assistant.turn import Turn
-from lightspeed.errors import (
-    Forbidden,
-    InternalError,
-    NotFound,
-    ProviderUnavailable,
-    RequestError,
-    Unprocessable,
-)
+from lightspeed.errors import InternalError, ProviderUnavailable, RequestError
 from lightspeed.retrieval.references import referenced_documents
 from lightspeed.retrieval.search import KnowledgeSearch
-from lightspeed.stack.chat import ChatPiece, ChatRequest
-from lightspeed.stack.models import Model
-from lightspeed.storage.identifiers import new_conversation_id
-from lightspeed.storage.records import Conversation, StoredTurn, TurnRecord
+from lightspeed.storage.records import TurnRecord
 from lightspeed.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from lightspeed.storage.conversations import Conversations
 
 logger = logging.getLogger(__name__)
 
-_RECORDING_TAKES_AT_MOST = 5.0  # seconds
+_ENDING_TAKES_AT_MOST = 8.0  # seconds: the database has its time, and then the disk
 
 
-class Models(Protocol):
+class Models(ModelList, ChatModel, Protocol):
     """The models of the stack."""
-
-    @property
-    def providers(self) -> Collection[str]: ...
-    async def models(self) -> Sequence[Model]: ...
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]: ...
-
-
-class ConversationStore(Protocol):
-    async def get(self, conversation_id: str) -> Conversation | None: ...
-    async def turns(self, conversation_id: str, last: int | None = None) -> list[StoredTurn]: ...
-    async def record(self, turn: TurnRecord) -> StoredTurn: ...
-
-
-class TranscriptStore(Protocol):
-    async def store(self, turn: TurnRecord, *, truncated: bool = False) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """All that is decided before the model is asked."""
-
-    conversation_id: str
-    model: Model
-    prompt: Prompt
-    knowledge_tool: KnowledgeTool | None
 
 
 class Assistant:
@@ -77,17 +45,19 @@ class Assistant:
         *,
         models: Models,
         knowledge: KnowledgeSearch,
-        conversations: ConversationStore,
-        transcripts: TranscriptStore | None,
+        conversations: "Conversations",
+        recorder: Recorder,
         metrics: Metrics,
         settings: AssistantSettings,
     ) -> None:
+        """`recorder` is started before the first question, and closed after the assistant."""
         self._models = models
-        self._knowledge = knowledge
-        self._conversations = conversations
-        self._transcripts = transcripts
+        self._recorder = recorder
         self._metrics = metrics
         self._settings = settings
+        self._keeps_content = conversations.keeps_content
+        self._planner = Planner(models, knowledge, conversations, recorder, settings)
+        self._topics = TopicSummaries(models, conversations, metrics, settings.topic_summary_prompt)
         self._turns: dict[str, Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -103,6 +73,24 @@ class Assistant:
         task.add_done_callback(partial(self._done, turn))
         return turn
 
+    @property
+    def running_requests(self) -> Collection[str]:
+        """The request ids of the Turns that run."""
+        return self._turns.keys()
+
+    def running(self, request_id: str) -> Turn | None:
+        return self._turns.get(request_id)
+
+    async def close(self, grace: float = 30.0) -> None:
+        """Let running Turns end; after `grace` seconds interrupt them. What they made is recorded."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for turn in list(self._turns.values()):
+            turn.interrupt()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_ENDING_TAKES_AT_MOST)
+        await self._topics.close()
+
     def _done(self, turn: Turn, task: asyncio.Task[None]) -> None:
         """Whatever became of the task, those who read the Turn learn that it has ended."""
         self._tasks.discard(task)
@@ -115,22 +103,10 @@ class Assistant:
                 Interrupted(turn.request_id, "", Usage()) if task.cancelled() else Failed(InternalError())
             )
 
-    def running(self, request_id: str) -> Turn | None:
-        return self._turns.get(request_id)
-
-    async def close(self, grace: float = 30.0) -> None:
-        """Let running Turns end; after `grace` seconds interrupt them. What they made is recorded."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        for turn in list(self._turns.values()):
-            turn.interrupt()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_RECORDING_TAKES_AT_MOST)
-
     async def _run(self, request: TurnRequest, turn: Turn) -> None:
         try:
             async with asyncio.timeout(self._settings.turn_timeout):
-                plan = await self._plan(request)
+                plan = await self._planner.plan(request)
         except TimeoutError:
             turn.emit(Failed(_too_late(self._settings.turn_timeout)))
         except RequestError as error:
@@ -143,95 +119,32 @@ class Assistant:
         else:
             await self._answer(request, turn, plan)
 
-    async def _plan(self, request: TurnRequest) -> _Plan:
-        if request.system_prompt and not self._settings.request_may_set_system_prompt:
-            raise Unprocessable(
-                "This instance does not support customizing the system prompt (disable_query_system_prompt is set). "
-                "Please remove the system_prompt field from your request.",
-                response="System prompt customization is disabled",
-            )
-        conversation, earlier = await self._conversation(request)
-        model = choose_model(
-            await self._models.models(),
-            self._settings,
-            (request.provider, request.model),
-            (conversation.last_provider, conversation.last_model) if conversation else (None, None),
-            self._models.providers,
-        )
-        chunks = await self._knowledge.inline(request.query, request.vector_store_ids)
-        prompt = compose(
-            system_prompt=request.system_prompt or self._settings.system_prompt,
-            history=earlier,
-            chunks=chunks,
-            query=request.query,
-            attachments=request.attachments,
-            context_window=self._settings.context_windows.get(model.identifier, model.context_length),
-        )
-        stores = [] if request.no_tools else await self._knowledge.tool_stores(request.vector_store_ids)
-        return _Plan(
-            conversation.id if conversation else new_conversation_id(),
-            model,
-            prompt,
-            KnowledgeTool(self._knowledge, stores) if stores else None,
-        )
-
-    async def _conversation(self, request: TurnRequest) -> tuple[Conversation | None, list[Exchange]]:
-        if request.conversation_id is None:
-            return None, []
-        conversation = await self._conversations.get(request.conversation_id)
-        if conversation is None:
-            raise NotFound("Conversation", request.conversation_id)
-        if conversation.user_id != request.user_id:
-            raise Forbidden(
-                f"User {request.user_id} does not have permission to read conversation with ID {conversation.id}"
-            )
-        turns = await self._conversations.turns(conversation.id)
-        return conversation, [_exchange(turn) for turn in turns if turn.answer]
-
-    async def _answer(self, request: TurnRequest, turn: Turn, plan: _Plan) -> None:
+    async def _answer(self, request: TurnRequest, turn: Turn, plan: Plan) -> None:
         started_at, clock = datetime.now(UTC), time.perf_counter()
-        tools = [plan.knowledge_tool] if plan.knowledge_tool else []
         generation = Generation(
             self._models,
             plan.model.identifier,
             plan.prompt.messages,
-            tools=tools,
+            tools=[plan.knowledge_tool] if plan.knowledge_tool else [],
             stream=request.stream,
             max_rounds=self._settings.max_tool_rounds,
         )
         started = Started(
             plan.conversation_id, request.request_id, plan.model.provider_id, plan.model.name, started_at
         )
-        failure: Failed | Interrupted | None = None
-        accepted = False
-        try:
-            async with (
-                asyncio.timeout(self._settings.turn_timeout),
-                aclosing(generation.events()) as events,
-            ):
-                async for event in events:
-                    if isinstance(event, Accepted):
-                        accepted = True
-                        turn.emit(started)
-                    else:
-                        turn.emit(event)
-        except asyncio.CancelledError:
-            _go_on_after_cancellation()
-            failure = Interrupted(request.request_id, generation.text, generation.usage)
-        except TimeoutError:
-            failure = Failed(_too_late(self._settings.turn_timeout))
-        except RequestError as error:
-            failure = Failed(error)
-        except Exception:
-            logger.exception("A turn failed while the model answered")
-            failure = Failed(InternalError())
+        failure = await self._generate(turn, generation, started)
         turn.answered()
+        seconds, completed_at = time.perf_counter() - clock, datetime.now(UTC)
+        usage = await generation.usage()
         chunks = plan.prompt.chunks + tuple(plan.knowledge_tool.found if plan.knowledge_tool else ())
         documents = referenced_documents(chunks)
-        completed_at = datetime.now(UTC)
-        ending: Ending = failure or Completed(
-            generation.text, generation.usage, chunks, documents, plan.prompt.truncated, completed_at
-        )
+        ending: Ending
+        if failure is None:
+            ending = Completed(generation.text, usage, chunks, documents, plan.truncated, completed_at)
+        elif failure == "interrupted":
+            ending = Interrupted(request.request_id, generation.text, usage)
+        else:
+            ending = Failed(failure)
         record = turn_record(
             request,
             plan.conversation_id,
@@ -239,18 +152,42 @@ class Assistant:
             generation,
             chunks,
             documents,
+            usage,
             ending,
             started_at,
             completed_at,
         )
-        self._count(record, request, time.perf_counter() - clock)
-        if not accepted and not isinstance(failure, Interrupted):
-            turn.emit(ending)
-            return
-        transcript = asyncio.ensure_future(self._store_transcript(record, truncated=plan.prompt.truncated))
-        await self._kept("conversation", self._conversations.record(record))
+        # What the provider has refused has been no turn.
+        kept = turn.accepted or isinstance(ending, Interrupted)
+        if kept:
+            await self._recorder.record(record, begins=plan.begins, truncated=plan.truncated)
         turn.emit(ending)
-        await transcript
+        self._count(record, request, seconds)
+        if kept and plan.begins and self._wants_a_name(request, record):
+            self._topics.begin(record, plan.model.identifier, request.face)
+
+    async def _generate(
+        self, turn: Turn, generation: Generation, started: Started
+    ) -> RequestError | Literal["interrupted"] | None:
+        """Tell what the model says; returns why it has not come to its end."""
+        try:
+            async with (
+                asyncio.timeout(self._settings.turn_timeout),
+                aclosing(generation.events()) as events,
+            ):
+                async for event in events:
+                    turn.emit(started if isinstance(event, Accepted) else event)
+        except asyncio.CancelledError:
+            _go_on_after_cancellation()
+            return "interrupted"
+        except TimeoutError:
+            return _too_late(self._settings.turn_timeout)
+        except RequestError as error:
+            return error
+        except Exception:
+            logger.exception("A turn failed while the model answered")
+            return InternalError()
+        return None
 
     def _count(self, record: TurnRecord, request: TurnRequest, seconds: float) -> None:
         provider, model, face = record.provider, record.model, request.face
@@ -258,26 +195,14 @@ class Assistant:
         self._metrics.model_call(provider, model, face, duration=seconds, result=result)
         self._metrics.tokens(provider, model, face, sent=record.input_tokens, received=record.output_tokens)
 
-    async def _store_transcript(self, record: TurnRecord, *, truncated: bool) -> None:
-        if self._transcripts is not None:
-            await self._kept("transcript", self._transcripts.store(record, truncated=truncated))
-
-    async def _kept(self, store: str, job: Awaitable[object]) -> None:
-        """The answer has been made and must not be lost to its client when it cannot be kept."""
-        try:
-            await job
-        except Exception as error:
-            logger.error("The %s of a turn could not be kept: %s", store, error)
-            logger.debug("The cause", exc_info=True)
-            self._metrics.storage_failure(store)
-
-
-def _exchange(turn: StoredTurn) -> Exchange:
-    attachments = tuple(
-        Attachment(item["attachment_type"], item["content_type"], item["content"])
-        for item in turn.attachments
-    )
-    return Exchange(turn.query, attachments, turn.answer)
+    def _wants_a_name(self, request: TurnRequest, record: TurnRecord) -> bool:
+        """A name tells what was said; and one that comes before its conversation is recorded has no place."""
+        return (
+            request.generate_topic_summary
+            and self._keeps_content
+            and record.status in ("completed", "interrupted")
+            and not self._recorder.is_waiting(record.request_id)
+        )
 
 
 def _go_on_after_cancellation() -> None:

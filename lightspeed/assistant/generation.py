@@ -5,32 +5,20 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
 from lightspeed.assistant.events import Token, ToolCall, ToolResult, Usage
+from lightspeed.assistant.model_round import CallParts, ChatModel, ModelRound
 from lightspeed.errors import LightspeedError, ModelRefused
-from lightspeed.stack.chat import ChatPiece, ChatRequest
+from lightspeed.stack.chat import ChatRequest
 from lightspeed.tools.arguments import parse_arguments
 from lightspeed.tools.tool import Tool, ToolOutcome
 
 logger = logging.getLogger(__name__)
 
 
-class ChatModel(Protocol):
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]: ...
-
-
 class Accepted:
     """The model has accepted the question; comes before anything else."""
-
-
-class _Call:
-    """A tool call as it grows from its pieces."""
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
 
 
 class Generation:
@@ -52,47 +40,42 @@ class Generation:
         self._tools = {tool.name: tool for tool in tools}
         self._stream = stream
         self._max_rounds = max_rounds
-        self._text: list[str] = []
-        self._earlier_usage = Usage()
-        self._round_usage = Usage()
+        self._rounds: list[ModelRound] = []
         self.tool_calls: list[ToolCall] = []
         self.tool_results: list[ToolResult] = []
 
     @property
     def text(self) -> str:
-        return "".join(self._text)
+        return "".join(text for taken in self._rounds for text in taken.text)
 
-    @property
-    def usage(self) -> Usage:
-        return self._earlier_usage + self._round_usage
+    async def usage(self) -> Usage:
+        """Tokens of all rounds, also of one that was broken off; what the provider has not told is estimated."""
+        return sum([await taken.usage() for taken in self._rounds], Usage())
 
     async def events(self) -> AsyncGenerator[Accepted | Token | ToolCall | ToolResult]:
         """Raises the RequestError of a failed call. Closing this iterator stops model and tools."""
-        for round_number in range(1, self._max_rounds + 2):
-            calls: dict[int, _Call] = {}
-            spoken = len(self._text)
-            self._earlier_usage, self._round_usage = self.usage, Usage()
-            pieces = await self._model.chat(self._request(round_number))
-            if round_number == 1:
+        for number in range(1, self._max_rounds + 2):
+            current = ModelRound(self._request(number))
+            self._rounds.append(current)
+            pieces = await current.ask(self._model)
+            if number == 1:
                 yield Accepted()
             async with aclosing(pieces):
                 async for piece in pieces:
                     if piece.text:
-                        self._text.append(piece.text)
+                        current.text.append(piece.text)
                         yield Token(piece.text)
                     if piece.tool_calls or piece.input_tokens is not None:
-                        self._take(piece, calls)
-            if not calls:
+                        current.take(piece)
+            if not current.calls:
                 return
-            if round_number > self._max_rounds:
+            if number > self._max_rounds:
                 if not self.text:
                     raise ModelRefused(
                         f"The model called tools for {self._max_rounds} rounds and gave no answer."
                     )
                 return
-            async with aclosing(
-                self._call_tools(calls, "".join(self._text[spoken:]), round_number)
-            ) as events:
+            async with aclosing(self._call_tools(current, number)) as events:
                 async for event in events:
                     yield event
 
@@ -100,36 +83,22 @@ class Generation:
         offered = (
             [tool.definition for tool in self._tools.values()] if round_number <= self._max_rounds else []
         )
-        return ChatRequest(self._model_name, self._messages, stream=self._stream, tools=offered)
-
-    def _take(self, piece: ChatPiece, calls: dict[int, _Call]) -> None:
-        for part in piece.tool_calls:
-            index = part.index
-            known = calls.get(index)
-            if known is not None and part.id and known.id and part.id != known.id:
-                # Some servers number all calls alike and tell them apart by their ids only.
-                index = next((i for i, other in calls.items() if other.id == part.id), max(calls) + 1)
-            call = calls.setdefault(index, _Call())
-            call.id = call.id or part.id or ""
-            call.name = call.name or part.name or ""
-            call.arguments.append(part.arguments)
-        if piece.input_tokens is not None:
-            self._round_usage = Usage(piece.input_tokens, piece.output_tokens or 0)
+        return ChatRequest(self._model_name, tuple(self._messages), stream=self._stream, tools=offered)
 
     async def _call_tools(
-        self, calls: Mapping[int, _Call], spoken: str, round_number: int
+        self, current: ModelRound, round_number: int
     ) -> AsyncGenerator[ToolCall | ToolResult]:
         """All calls of a round at the same time; results are told as they come, and read by the model in order."""
-        ordered = [calls[index] for index in sorted(calls)]
+        ordered = [current.calls[index] for index in sorted(current.calls)]
         for number, call in enumerate(ordered):
             call.id = call.id or f"call_{round_number}_{number}"
-        self._messages.append(_assistant_message(spoken, ordered))
+        self._messages.append(_assistant_message("".join(current.text), ordered))
         for call in ordered:
             shown = self._shown(call)
             self.tool_calls.append(shown)
             yield shown
         tasks = {asyncio.ensure_future(self._outcome(call)): call for call in ordered}
-        outcomes: dict[_Call, ToolOutcome] = {}
+        outcomes: dict[CallParts, ToolOutcome] = {}
         try:
             pending = set(tasks)
             while pending:
@@ -150,7 +119,7 @@ class Generation:
                 {"role": "tool", "tool_call_id": call.id, "content": outcomes[call].for_model}
             )
 
-    async def _outcome(self, call: _Call) -> ToolOutcome:
+    async def _outcome(self, call: CallParts) -> ToolOutcome:
         tool = self._tools.get(call.name)
         if tool is None:
             return _failure(f"There is no tool named {call.name!r}.")
@@ -162,19 +131,19 @@ class Generation:
             logger.exception("Tool %s failed", call.name)
             return _failure(f"The tool {call.name!r} failed.")
 
-    def _shown(self, call: _Call) -> ToolCall:
+    def _shown(self, call: CallParts) -> ToolCall:
         arguments = parse_arguments("".join(call.arguments))
         tool = self._tools.get(call.name)
         return ToolCall(
             call.id, call.name, tool.shown_arguments(arguments) if tool else arguments, self._type(call)
         )
 
-    def _type(self, call: _Call) -> str:
+    def _type(self, call: CallParts) -> str:
         tool = self._tools.get(call.name)
         return tool.type if tool else "function_call"
 
 
-def _assistant_message(spoken: str, calls: Sequence[_Call]) -> dict[str, Any]:
+def _assistant_message(spoken: str, calls: Sequence[CallParts]) -> dict[str, Any]:
     return {
         "role": "assistant",
         "content": spoken or None,

@@ -1,10 +1,10 @@
 """A Turn as it is kept: conversation and transcript."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from lightspeed.assistant.events import Ending, Failed, Interrupted
+from lightspeed.assistant.events import Ending, Failed, Interrupted, Usage
 from lightspeed.assistant.generation import Generation
 from lightspeed.assistant.request import TurnRequest
 from lightspeed.retrieval.references import Chunk, ReferencedDocument
@@ -19,6 +19,7 @@ def turn_record(
     generation: Generation,
     chunks: tuple[Chunk, ...],
     documents: tuple[ReferencedDocument, ...],
+    usage: Usage,
     ending: Ending,
     started_at: datetime,
     completed_at: datetime,
@@ -37,11 +38,26 @@ def turn_record(
         tool_results=[asdict(result) for result in generation.tool_results],
         rag_chunks=[chunk_fields(chunk) for chunk in chunks],
         referenced_documents=[asdict(document) for document in documents],
-        input_tokens=generation.usage.input_tokens,
-        output_tokens=generation.usage.output_tokens,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         error=_error(ending),
         started_at=started_at,
         completed_at=completed_at,
+    )
+
+
+def without_content(turn: TurnRecord) -> TurnRecord:
+    """Who asked when, and at what cost, but not what was said."""
+    return replace(
+        turn,
+        query="",
+        answer="",
+        attachments=[],
+        tool_calls=[],
+        tool_results=[],
+        rag_chunks=[],
+        referenced_documents=[],
+        error=None,
     )
 
 

@@ -17,7 +17,8 @@ class TurnRequest:
     """One question of one user.
 
     `conversation_id` is in its canonical form; None starts a conversation. `stream` asks the provider for the answer
-    piece by piece; without it the one Token event holds all the text.
+    piece by piece; without it the one Token event holds all the text. `may_continue_others` lets the user go on with a
+    conversation of someone else's; `generate_topic_summary` has a new conversation named.
     """
 
     request_id: str
@@ -32,3 +33,5 @@ class TurnRequest:
     attachments: tuple[Attachment, ...] = ()
     no_tools: bool = False
     vector_store_ids: tuple[str, ...] | None = None
+    may_continue_others: bool = False
+    generate_topic_summary: bool = True

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import cast
 
-from lightspeed.assistant.events import Completed, Ending, Event, Failed, Interrupted
+from lightspeed.assistant.events import Completed, Ending, Event, Failed, Interrupted, Started
 
 
 class Turn:
@@ -42,6 +42,11 @@ class Turn:
     def answered(self) -> None:
         """The model is done; what is left is to record the Turn, which nobody may interrupt."""
         self._answered = True
+
+    @property
+    def accepted(self) -> bool:
+        """The model has taken the question."""
+        return bool(self._events) and isinstance(self._events[0], Started)
 
     @property
     def ended(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightspeed.configuration.root import Configuration
 from lightspeed.server import serve
 from lightspeed.services import read_plan
+from lightspeed.workers import supervise
 
 
 def serve_command(configuration: Configuration, source: Path, *, host: str | None, port: int | None) -> int:
@@ -15,7 +16,8 @@ def serve_command(configuration: Configuration, source: Path, *, host: str | Non
     if changes:
         service = configuration.service.model_copy(update=changes)
         configuration = configuration.model_copy(update={"service": service})
-    return serve(read_plan(configuration, source, os.environ), partial(_announcement, configuration))
+    plan, announce = read_plan(configuration, source, os.environ), partial(_announcement, configuration)
+    return supervise(plan, announce) if configuration.service.workers > 1 else serve(plan, announce)
 
 
 def _announcement(configuration: Configuration, host: str, port: int) -> str:

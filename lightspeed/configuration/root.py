@@ -20,6 +20,7 @@ from lightspeed.configuration.rag import (
     RagConfiguration,
     RerankerConfiguration,
 )
+from lightspeed.configuration.retention import RetentionConfiguration
 from lightspeed.configuration.rlsapi import RlsapiV1Configuration
 from lightspeed.configuration.section import KeyPath, Section, repeated
 from lightspeed.configuration.service import ServiceConfiguration
@@ -41,6 +42,7 @@ class Configuration(Section):
     llama_stack: LlamaStackConfiguration = Field(description="The Llama Stack.")
     user_data_collection: UserDataCollection = Field(description="Feedback and transcripts.")
     database: DatabaseConfiguration = Field(DatabaseConfiguration(), description="The main database.")
+    retention: RetentionConfiguration = Field(RetentionConfiguration(), description="How long data is kept.")
     mcp_servers: tuple[ModelContextProtocolServer, ...] = Field((), description="MCP servers.")
     authentication: AuthenticationConfiguration = Field(
         AuthenticationConfiguration(), description="Who is asking."
@@ -72,6 +74,9 @@ class Configuration(Section):
             yield ("mcp_servers", position, "name"), "is the name of another server too"
         for position in repeated([store.rag_id for store in self.byok_rag]):
             yield ("byok_rag", position, "rag_id"), "is the id of another store too"
+        if self.conversation_cache.type == "memory" and self.service.workers > 1:
+            path = ("conversation_cache", "type")
+            yield path, "`memory` is not shared between processes; it needs `service.workers` to be 1"
         subject = self.rlsapi_v1.quota_subject
         if subject in {"org_id", "system_id"} and self.authentication.module != "rh-identity":
             path = ("rlsapi_v1", "quota_subject")

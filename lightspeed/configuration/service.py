@@ -61,6 +61,9 @@ class ServiceConfiguration(Section):
     tls_config: TLSConfiguration = Field(TLSConfiguration(), description="TLS certificate and key.")
     root_path: str = Field("", description="Path prefix given by a proxy, such as `/assistant`.")
     cors: CORSConfiguration = Field(CORSConfiguration(), description="Cross-origin rules.")
+    heartbeat_seconds: NonNegativeInt = Field(
+        20, description="Silence after which a stream gets a comment line, seconds; 0 is never."
+    )
     limits: LimitsConfiguration = Field(LimitsConfiguration(), description="Bounds of one request.")
 
     def problems(self) -> Iterator[tuple[KeyPath, str]]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from lightspeed.configuration.data_collector import DataCollector
 from lightspeed.configuration.fields import AnyPath, ExistingFile, Port, PositiveInt
 from lightspeed.configuration.section import KeyPath, Section
 
@@ -86,10 +87,20 @@ class UserDataCollection(Section):
     feedback_storage: AnyPath | None = Field(None, description="Directory of the feedback.")
     transcripts_enabled: bool = Field(False, description="Whether transcripts are kept.")
     transcripts_storage: AnyPath | None = Field(None, description="Directory of the transcripts.")
+    data_collector: DataCollector = Field(DataCollector(), description="Sending them to an ingress service.")
 
     def problems(self) -> Iterator[tuple[KeyPath, str]]:
         yield from _storage_problems("feedback", self.feedback_enabled, self.feedback_storage)
         yield from _storage_problems("transcripts", self.transcripts_enabled, self.transcripts_storage)
+        if not self.data_collector.enabled:
+            return
+        if not self.feedback_storage and not self.transcripts_storage:
+            yield ("data_collector", "enabled"), "needs `feedback_storage` or `transcripts_storage`"
+        elif self.feedback_storage == self.transcripts_storage:
+            yield (
+                ("transcripts_storage",),
+                "must differ from `feedback_storage`, or the collector mixes the two",
+            )
 
 
 def _storage_problems(name: str, enabled: bool, storage: Path | None) -> Iterator[tuple[KeyPath, str]]:

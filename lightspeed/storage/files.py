@@ -1,11 +1,17 @@
 """Files that a reader sees whole or not at all, also after a crash."""
 
 import fcntl
+import logging
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lightspeed.errors import StorageError
+
+logger = logging.getLogger(__name__)
 
 # The exporter ships and deletes every *.json that it finds, so that unfinished files are called otherwise.
 _TEMPORARY_SUFFIX = ".partial"
@@ -27,6 +33,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
                 raise
         else:
             return
+
+
+@contextmanager
+def reported(task: str, detail: str = "") -> Iterator[None]:
+    """Tell the log what is wrong with a file, and the client only that `task` has failed, as a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        logger.error("Failed to %s: %s", task, error)
+        raise StorageError(f"Failed to {task}{detail}", response=f"Failed to {task}") from None
 
 
 def make_directories(path: Path) -> None:

@@ -1,10 +1,12 @@
 """Conversation ids: how they are made, and the one form in which they are stored."""
 
+import hashlib
 import re
 import secrets
 import uuid
 
 _NATIVE = re.compile(r"(?:conv_)?([0-9a-f]{48})")
+_PLAIN = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _UUID_CHARACTERS = re.compile(r"(?:urn:)?(?:uuid:)?[{}0-9a-f-]+")
 
 
@@ -29,3 +31,15 @@ def normalize_conversation_id(value: str) -> str | None:
         return str(uuid.UUID(folded))
     except ValueError:
         return None
+
+
+def is_conversation_id(value: str) -> bool:
+    """Whether the value is the stored form of an id."""
+    return normalize_conversation_id(value) == value
+
+
+def file_name(identifier: str) -> str:
+    """The identifier as a file may be called: as it is, or its hash if a path could be hidden in it."""
+    if _PLAIN.fullmatch(identifier):
+        return identifier
+    return hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()

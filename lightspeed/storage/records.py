@@ -11,9 +11,9 @@ type TurnStatus = Literal["completed", "blocked", "failed", "interrupted"]
 class TurnRecord:
     """One question and its answer.
 
-    `conversation_id` is in its stored form (see `normalize_conversation_id`). The lists hold the wire
-    shapes of the answer; `error` is `{"status_code", "response", "cause"}` of a failed Turn. Times know
-    their zone. `topic_summary` names the conversation anew; None leaves its name alone.
+    `conversation_id` is in its stored form (see `normalize_conversation_id`), and `request_id` is unique: what is
+    recorded twice is kept once. The lists hold the wire shapes of the answer; `error` is `{"status_code", "response",
+    "cause"}` of a failed Turn. Times know their zone.
     """
 
     conversation_id: str
@@ -34,22 +34,30 @@ class TurnRecord:
     error: dict[str, Any] | None
     started_at: datetime
     completed_at: datetime
-    topic_summary: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTurn(TurnRecord):
-    """A Turn with its place in the conversation: 1, 2, 3 and so on, without gaps.
-
-    A turn that was read back has no `topic_summary`: the conversation holds it.
-    """
+    """A Turn with its place in the conversation: 1, 2, 3 and so on, without gaps."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a model is told of an earlier turn."""
+
+    query: str
+    attachments: list[dict[str, Any]]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation without its turns. `message_count` counts turns; times are in UTC."""
+    """A conversation without its turns. `message_count` counts turns; times are in UTC.
+
+    The tokens are those that naming the conversation has cost.
+    """
 
     id: str
     user_id: str
@@ -59,3 +67,5 @@ class Conversation:
     last_provider: str
     last_model: str
     topic_summary: str | None
+    topic_input_tokens: int
+    topic_output_tokens: int

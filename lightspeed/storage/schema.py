@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -57,10 +58,11 @@ metadata = MetaData(
     }
 )
 
+# The prefix keeps them apart from the tables of other programs in a shared database.
 conversations = Table(
-    "conversations",
+    "lightspeed_conversations",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", FreeText, primary_key=True),
     Column("user_id", FreeText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_message_at", UtcDateTime, nullable=False),
@@ -68,16 +70,26 @@ conversations = Table(
     Column("last_provider", FreeText, nullable=False),
     Column("last_model", FreeText, nullable=False),
     Column("topic_summary", FreeText),
-    # Read backwards, it lists one user's conversations newest first.
+    Column("topic_input_tokens", Integer, nullable=False),
+    Column("topic_output_tokens", Integer, nullable=False),
+    # Read backwards, they list one user's or everyone's conversations newest first.
     Index(None, "user_id", "last_message_at", "id"),
+    Index(None, "last_message_at", "id"),
 )
 
+NEWEST_FIRST = (conversations.c.last_message_at.desc(), conversations.c.id.desc())
+
 turns = Table(
-    "turns",
+    "lightspeed_turns",
     metadata,
-    Column("conversation_id", Text, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "conversation_id",
+        FreeText,
+        ForeignKey("lightspeed_conversations.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("request_id", Text, nullable=False),
+    Column("request_id", FreeText, nullable=False),
     Column("user_id", FreeText, nullable=False),
     Column("status", Text, nullable=False),
     Column("provider", FreeText, nullable=False),
@@ -94,4 +106,25 @@ turns = Table(
     Column("error", JSON(none_as_null=True)),
     Column("started_at", UtcDateTime, nullable=False),
     Column("completed_at", UtcDateTime, nullable=False),
+    Index(None, "request_id", unique=True),
+    # For the erasure of a user's turns in conversations of others.
+    Index(None, "user_id"),
+)
+
+# Wishes to stop a stream that another process of the service may be running.
+interrupts = Table(
+    "lightspeed_interrupts",
+    metadata,
+    Column("request_id", FreeText, primary_key=True),
+    Column("user_id", FreeText, primary_key=True),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("outcome", Text),
+)
+
+# What an administrator has switched while the service runs.
+switches = Table(
+    "lightspeed_switches",
+    metadata,
+    Column("name", FreeText, primary_key=True),
+    Column("enabled", Boolean, nullable=False),
 )

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from lightspeed.storage.encoding import json_text
 from lightspeed.storage.files import make_directories
 from lightspeed.storage.migrations import Migrations
+from lightspeed.storage.search import MENTIONS, mentions
 
 _CONNECTIONS = 5
 _BUSY_SECONDS = 10.0
@@ -33,8 +34,10 @@ class SqliteConnections:
     as fast, and the event loop neither compiles SQL nor writes JSON.
     """
 
-    def __init__(self, url: URL) -> None:
-        self._path = Path(url.database or "")
+    def __init__(self, path: Path | None) -> None:
+        """`path` None keeps everything in memory, in the one connection that there is then."""
+        self._path = path
+        connections = _CONNECTIONS if path else 1
         # A creator, because SQLAlchemy would look at the path here, in the event loop.
         self._engine = create_engine(
             "sqlite://",
@@ -42,13 +45,13 @@ class SqliteConnections:
             poolclass=QueuePool,
             hide_parameters=True,
             json_serializer=json_text,
-            pool_size=_CONNECTIONS,
+            pool_size=connections,
             max_overflow=0,
             pool_timeout=_BUSY_SECONDS,
         )
         event.listen(self._engine, "begin", _begin)
         self._writing_engine = self._engine.execution_options(writes=True)
-        self._threads = CapacityLimiter(_CONNECTIONS)
+        self._threads = CapacityLimiter(connections)
         self._one_writer = asyncio.Lock()
 
     async def open(self) -> None:
@@ -68,25 +71,33 @@ class SqliteConnections:
     async def read[T](self, work: Callable[[Connection], T]) -> T:
         return await to_thread.run_sync(_transact, self._engine, work, limiter=self._threads)
 
+    def away(self, error: BaseException) -> bool:
+        """Another process holds a lock; anything else that is wrong with a file stays wrong."""
+        return isinstance(error, TimeoutError) or "locked" in str(error)
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self._path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
             for pragma in _ON_CONNECT:
                 connection.execute(pragma)
+            connection.create_function(MENTIONS, 2, mentions, deterministic=True)
         except sqlite3.Error:
             connection.close()
             raise
         return connection
 
     def _open(self) -> None:
-        _make_file(self._path)
-        _use_write_ahead_log(self._engine)
-        with self._writing_engine.execution_options(migrates=True).begin() as connection:
-            Migrations().upgrade(connection)
-        # This connection goes: it does not check foreign keys.
-        self._engine.dispose()
+        if self._path:
+            _make_file(self._path)
+            _use_write_ahead_log(self._engine)
+        with self._writing_engine.execution_options(migrates=True).connect() as connection:
+            try:
+                with connection.begin():
+                    Migrations().upgrade(connection)
+            finally:
+                connection.connection.cursor().execute("PRAGMA foreign_keys=ON")
 
 
 def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:

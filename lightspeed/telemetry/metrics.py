@@ -80,13 +80,13 @@ class Metrics:
 
         self._storage_failures = Counter(
             "ls_storage_failures_total",
-            "Records that could not be kept, by kind.",
+            "Turns that could not be recorded at once, and other records that could not be kept, by kind.",
             ("kind",),
             registry=registry,
         )
 
     def storage_failure(self, kind: str) -> None:
-        """One record, such as a conversation's turn or a transcript, that could not be kept."""
+        """One turn that the database did not take at once (`conversation`), or another record that is lost."""
         self._storage_failures.labels(kind).inc()
 
     def response(self, path: str, status: int, duration: float) -> None:

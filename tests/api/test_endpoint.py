@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 from lightspeed.api.endpoint import Access, Call, Endpoint, by_path, model_response
 from lightspeed.errors import Forbidden
 from lightspeed.identity.actions import Action
-from tests.api.declared_api import Answer, Filter, Question, answer, application, ask, client
+from tests.api.declared_api import Answer, Filter, Question, answer, application, ask, authorize, client
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +37,18 @@ async def test_handler_receives_what_the_gates_found() -> None:
     assert call.request_id == "id-1"
     assert call.services == "the services"
     assert call.query is None
+
+
+async def test_handler_may_ask_for_further_rights() -> None:
+    async def show(call: Call) -> Answer:
+        return Answer(response=str(call.permits(Action.QUERY)))
+
+    app = application([get("/rights", show, action=Access.AUTHENTICATED)])
+    for user, expected in (("alice", "True"), ("guest", "False")):
+        async with client(app, user) as http:
+            assert (await http.get("/rights")).json()["response"] == expected
+    with pytest.raises(RuntimeError, match="no principal"):
+        await show(Call(None, None, "", None, authorize, None, None))  # type: ignore[arg-type]
 
 
 async def test_gates_open_in_order() -> None:

@@ -1,12 +1,15 @@
 """POST /v1/query on the wire."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from anyio import to_thread
 
-from tests.api.conftest import Service
-from tests.scripted_model import ApiError, Reply, ToolCall, Usage, context_length_exceeded
+from tests.api.conftest import BOUND, NOBODY, ROOT, Service, running
+from tests.scripted_model import ApiError, Reply, ScriptedModel, ToolCall, Usage, context_length_exceeded
 
 pytestmark = pytest.mark.anyio
 
@@ -129,7 +132,7 @@ async def test_attachments_reach_the_model(service: Service) -> None:
         query="Why?",
         attachments=[{"attachment_type": "log", "content_type": "text/plain", "content": "node-1 down"}],
     )
-    message = service.model.chats[-1].body["messages"][-1]["content"]
+    message = service.questions[-1]["messages"][-1]["content"]
     assert message == "Why?\n\n[Attachment: log]\nnode-1 down"
 
 
@@ -199,13 +202,84 @@ async def test_the_query_may_be_empty(service: Service) -> None:
     assert (await post(service, query="")).status_code == 200
 
 
-async def test_another_user_cannot_continue_a_conversation(service: Service) -> None:
-    first = (await post(service, query="mine")).json()["conversation_id"]
-    answer = await service.client.post(
-        "/v1/query?user_id=somebody", json={"query": "x", "conversation_id": first}
-    )
+@pytest.mark.parametrize("path", ["/v1/query", "/v1/streaming_query"])
+async def test_each_face_asks_for_its_action(service: Service, path: str) -> None:
+    answer = await service.user(NOBODY).post(path, json={"query": "x"})
     assert answer.status_code == 403
-    assert answer.json()["detail"]["response"] == "User does not have permission to perform this action"
+    assert answer.json()["detail"] == {
+        "response": "User does not have permission to access this endpoint",
+        "cause": f"User {NOBODY} is not authorized to access this endpoint.",
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/query", "/v1/streaming_query"])
+async def test_a_model_is_chosen_with_the_right_only_before_anything_else_is_looked_at(
+    service: Service, path: str
+) -> None:
+    chosen = {"query": "x", "provider": "scripted", "model": "scripted"}
+    for body in (
+        chosen,
+        chosen | {"shield_ids": ["s1"]},
+        chosen | {"attachments": [{"attachment_type": "song", "content_type": "x", "content": ""}]},
+        chosen | {"conversation_id": "0" * 48},
+        {"query": "x", "provider": ""},
+    ):
+        answer = await service.user(BOUND).post(path, json=body)
+        assert answer.status_code == 403, body
+        assert answer.json()["detail"] == {
+            "response": "This instance does not permit overriding model/provider in the query request (missing "
+            "permission: model_override). Please remove the model and provider fields from your request.",
+            "cause": "User lacks model_override permission required to override model/provider.",
+        }
+    for body in ({"query": "x"}, {"query": "x", "provider": None, "model": None}):
+        assert (await service.user(BOUND).post(path, json=body)).status_code == 200
+    assert (await service.user(ROOT).post(path, json=chosen)).status_code == 200
+
+
+@pytest.mark.parametrize(("wanted", "topic"), [(True, "Scripted topic"), (False, None), (None, None)])
+async def test_a_new_conversation_is_named_if_that_is_wanted(
+    service: Service, wanted: bool | None, topic: str | None
+) -> None:
+    namer = service.user(f"namer-{wanted}")
+    body = {"query": "x", "generate_topic_summary": wanted}
+    assert (await namer.post("/v1/query", json=body)).status_code == 200
+    with anyio.fail_after(30):
+        while True:
+            (entry,) = (await namer.get("/v2/conversations")).json()["conversations"]
+            if entry["topic_summary"] == topic:
+                break
+            await anyio.sleep(0.01)
+
+
+async def test_customizing_can_be_switched_off(tmp_path: Path) -> None:
+    customization = {"disable_query_system_prompt": True, "disable_shield_ids_override": True}
+    with ScriptedModel() as model:
+        async with running(tmp_path, model, customization=customization) as service:
+            prompt = await post(service, query="x", system_prompt="Be brief.")
+            shields = await post(service, query="x", shield_ids=[])
+            plain = await post(service, query="x", system_prompt="", shield_ids=None)
+    assert prompt.status_code == shields.status_code == 422
+    assert prompt.json()["detail"] == {
+        "response": "System prompt customization is disabled",
+        "cause": "This instance does not support customizing the system prompt (disable_query_system_prompt is set). "
+        "Please remove the system_prompt field from your request.",
+    }
+    assert shields.json()["detail"] == {
+        "response": "Shield IDs customization is disabled",
+        "cause": "This instance does not support customizing shield IDs in the query request "
+        "(disable_shield_ids_override is set). Please remove the shield_ids field from your request.",
+    }
+    assert plain.status_code == 200
+
+
+async def test_a_provider_that_is_down_is_told_and_comes_back(service: Service) -> None:
+    await to_thread.run_sync(service.model.stop)
+    for path in ("/v1/query", "/v1/streaming_query"):
+        answer = await service.client.post(path, json={"query": "x"})
+        assert answer.status_code == 503
+        assert answer.json()["detail"]["response"] == "Unable to connect to Llama Stack"
+    service.model.start()
+    assert (await post(service, query="x")).status_code == 200
 
 
 async def test_an_empty_user_is_refused(service: Service) -> None:

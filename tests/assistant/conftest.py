@@ -1,22 +1,28 @@
 """An assistant with real parts: the embedded stack, SQLite and files; only the model is scripted."""
 
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from anyio import to_thread
 
 from lightspeed.assistant.assistant import Assistant
+from lightspeed.assistant.recorder import Recorder
 from lightspeed.assistant.request import TurnRequest
 from lightspeed.assistant.settings import AssistantSettings
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.database import Database
+from lightspeed.storage.pending import PendingTurns
 from lightspeed.storage.transcripts import Transcripts
 from lightspeed.telemetry.metrics import Face, Metrics
 from tests.embedded import KNOWLEDGE, embedded_stack, run_configuration, with_store
+from tests.postgresql import Postgresql, postgresql_server
 from tests.scripted_model import ScriptedModel
 
 
@@ -29,13 +35,32 @@ class House:
     conversations: Conversations
     database: Database
     metrics: Metrics
-    transcripts: Path
+    folder: Path
+    recorder: Recorder
     assistant: Assistant
     make: Callable[..., Assistant]
 
     def ask(self, query: str = "How many nodes?", **changes: Any) -> Any:
-        request = TurnRequest(str(uuid4()), "user-1", query, Face.QUERY, stream=True)
+        # Names stay out of the way unless a test asks for them.
+        request = TurnRequest(
+            str(uuid4()), "user-1", query, Face.QUERY, stream=True, generate_topic_summary=False
+        )
         return self.assistant.start(replace(request, **changes))
+
+    async def counted(self, name: str) -> float:
+        """The value of a counter of the one model, or of the one kind."""
+        text = (await to_thread.run_sync(self.metrics.exposition)).decode()
+        values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name + "{")]
+        assert len(values) <= 1
+        return float(values[0]) if values else 0.0
+
+    async def files(self, folder: str) -> list[Path]:
+        """The files below `transcripts` or `pending`."""
+        return await to_thread.run_sync(files_below, self.folder / folder)
+
+
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
@@ -47,7 +72,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             database = Database.at(tmp_path / "lightspeed.db")
             await database.open()
             conversations, metrics = Conversations(database), Metrics()
-            transcripts = tmp_path / "transcripts"
+            recorder = Recorder(
+                conversations,
+                PendingTurns(tmp_path / "pending"),
+                Transcripts(tmp_path / "transcripts"),
+                metrics,
+            )
+            recorder.start()
 
             def make(knowledge: KnowledgeSettings | None = None, **settings: Any) -> Assistant:
                 # Knowledge stays out of the way unless a test asks for it.
@@ -56,17 +87,38 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                     knowledge=KnowledgeSearch(
                         stack.knowledge, knowledge or KnowledgeSettings(inline=("none",))
                     ),
-                    conversations=conversations,
-                    transcripts=Transcripts(transcripts),
+                    conversations=settings.pop("conversations", conversations),
+                    recorder=settings.pop("recorder", recorder),
                     metrics=metrics,
                     settings=AssistantSettings(
                         **{"default_provider": "scripted", "default_model": "scripted"} | settings
                     ),
                 )
 
-            house = House(model, stack, conversations, database, metrics, transcripts, make(), make)
+            house = House(model, stack, conversations, database, metrics, tmp_path, recorder, make(), make)
             try:
                 yield house
             finally:
                 await house.assistant.close(5)
+                await recorder.close()
                 await database.close()
+
+
+@pytest.fixture(scope="session")
+def stoppable_postgresql() -> Iterator[Postgresql]:
+    """A server that a test may stop."""
+    with postgresql_server() as server:
+        server.stop()
+        # Whoever is told of a commit must find it again after the stop.
+        server.options = "-c synchronous_commit=on"
+        server.start()
+        yield server
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another process writes to a SQLite file and does not come to an end."""
+    with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("COMMIT")

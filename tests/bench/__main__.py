@@ -16,14 +16,16 @@ from tests.bench import report, service
 from tests.bench.footprint import LIBRARIES, Footprint, footprint, start_repeatedly, wait_until_ready
 from tests.bench.process import Child, DidNotStartError
 from tests.bench.rounds import Case, FaultError, Measurement, cases, measure
+from tests.bench.storage import Timing, timings
 
-_PARTS = ("floor", "service", "start", "default")
+_PARTS = ("floor", "service", "start", "default", "storage")
 
 
 @dataclass
 class Findings:
     measurements: list[Measurement] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
 
 
 class Bench:
@@ -37,6 +39,10 @@ class Bench:
         self.findings = Findings()
 
     def run(self, wanted: Sequence[Case]) -> None:
+        if "storage" in self._parts:
+            for one in timings(self._new_folder("storage"), times=100 * self._rounds):
+                self.findings.timings.append(one)
+                _progress(f"{one.name}: {one.ours:.2f} ms")
         with service.scripted_model(self._new_folder("model")) as model:
             model.wait_for("/v1/models", 20)
             upstream = f"http://127.0.0.1:{model.port}/v1"
@@ -95,6 +101,9 @@ def show(findings: Findings, wanted: Sequence[Case]) -> None:
         print(
             f"\nMedians over the starts, each with empty state. Looked for in memory: {', '.join(LIBRARIES)}."
         )
+    if findings.timings:
+        print(*report.storage(findings.timings), sep="\n")
+        print("\nMedians in milliseconds; the floor does the same with bare statements of the driver.")
 
 
 def main() -> int:

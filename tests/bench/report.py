@@ -8,6 +8,7 @@ from statistics import median
 
 from tests.bench.footprint import Footprint
 from tests.bench.rounds import Case, Measurement, summary
+from tests.bench.storage import Timing
 
 _COLUMNS = (
     ("requests/s", "rate", "{:.0f}"),
@@ -63,6 +64,13 @@ def footprints(measured: Sequence[Footprint]) -> Iterable[str]:
         megabytes = f"{one.resident / 1e6:.0f}"
         times = [f"{seconds:.2f}" if seconds is not None else "" for seconds in (one.alive, one.ready)]
         yield _row(one.name, *times, megabytes, libraries)
+
+
+def storage(measured: Sequence[Timing]) -> Iterable[str]:
+    yield _row("", "ms", "floor ms", "ratio")
+    yield _row("---", "---:", "---:", "---:")
+    for one in measured:
+        yield _row(one.name, f"{one.ours:.2f}", f"{one.floor:.2f}", f"{one.ours / one.floor:.1f}")
 
 
 def _ratio(measurements: Sequence[Measurement], case: Case, name: str) -> float:

@@ -15,6 +15,7 @@ service:
   tls_config: {tls_certificate_path: FILE, tls_key_path: FILE, tls_key_password: FILE}
   root_path: /assistant
   cors: {allow_origins: ["https://a.example"], allow_credentials: true, allow_methods: [GET], allow_headers: [X-A]}
+  heartbeat_seconds: 7
   limits:
     max_body_bytes: 1
     max_query_characters: 2
@@ -32,11 +33,23 @@ llama_stack:
   retry_delay: 3
   allow_degraded_mode: true
 user_data_collection:
-  {feedback_enabled: true, feedback_storage: DIR, transcripts_enabled: true, transcripts_storage: DIR/new}
+  feedback_enabled: true
+  feedback_storage: DIR
+  transcripts_enabled: true
+  transcripts_storage: DIR/new
+  data_collector:
+    enabled: true
+    ingress_server_url: https://ingress.example/api
+    ingress_server_auth_token: token
+    ingress_content_service_name: assistant
+    collection_interval: 60
+    cleanup_after_send: false
+    connection_timeout: 5
 database:
   postgres: &postgres
     {host: db, port: 1, db: d, user: u, password: p, namespace: n, ssl_mode: verify-full, gss_encmode: disable,
      ca_cert_path: FILE}
+retention: {conversations_days: 1, transcripts_days: 2, feedback_days: 3}
 mcp_servers:
 - name: one
   provider_id: p

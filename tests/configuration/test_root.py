@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
             "allow_methods": ["*"],
             "allow_headers": ["*"],
         },
+        "heartbeat_seconds": 20,
         "limits": {
             "max_body_bytes": 20971520,
             "max_query_characters": 200000,
@@ -61,8 +62,18 @@ DEFAULTS: dict[str, Any] = {
         "feedback_storage": None,
         "transcripts_enabled": False,
         "transcripts_storage": None,
+        "data_collector": {
+            "enabled": False,
+            "ingress_server_url": None,
+            "ingress_server_auth_token": None,
+            "ingress_content_service_name": None,
+            "collection_interval": 7200,
+            "cleanup_after_send": True,
+            "connection_timeout": 30,
+        },
     },
     "database": {"sqlite": None, "postgres": None},
+    "retention": {"conversations_days": None, "transcripts_days": None, "feedback_days": None},
     "mcp_servers": [],
     "authentication": {
         "module": "noop",

@@ -16,8 +16,9 @@ import httpx
 import pytest
 import yaml
 
+from lightspeed.assistant.settings import DEFAULT_TOPIC_SUMMARY_PROMPT
 from tests.embedded import run_configuration
-from tests.scripted_model import ScriptedModel
+from tests.scripted_model import Reply, ScriptedModel, Usage
 
 STARTS_WITHIN = 120
 
@@ -104,8 +105,13 @@ def serving(
         service.client.close()
 
 
+def asks_for_a_topic(request: dict[str, Any]) -> bool:
+    return DEFAULT_TOPIC_SUMMARY_PROMPT in str(request["messages"][0]["content"])
+
+
 def configuration_files(folder: Path, state: Path, model: ScriptedModel, **sections: Any) -> Path:
-    """Writes both configuration files for the scripted model; returns the service's own."""
+    """Writes both configuration files for the scripted model, which also names conversations; returns the service's own."""
+    model.when(asks_for_a_topic, Reply("Scripted topic", usage=Usage(9, 2)))
     run_file = folder / "run.yaml"
     run_file.write_text(yaml.safe_dump(run_configuration(state, model)))
     configuration = {

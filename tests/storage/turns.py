@@ -1,17 +1,26 @@
 """Turns to store."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
+from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.identifiers import new_conversation_id
-from lightspeed.storage.records import TurnRecord
+from lightspeed.storage.records import Conversation, StoredTurn, TurnRecord
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def following(turn: TurnRecord, **changes: Any) -> TurnRecord:
+    """Another turn of the same conversation."""
+    return replace(turn, request_id=str(uuid4()), **changes)
 
 
 def a_turn(**changes: Any) -> TurnRecord:
     turn = TurnRecord(
         conversation_id=new_conversation_id(),
-        request_id="0c2e4b5a-0000-4000-8000-000000000000",
+        request_id=str(uuid4()),
         user_id="alice",
         status="completed",
         provider="acme",
@@ -32,3 +41,22 @@ def a_turn(**changes: Any) -> TurnRecord:
         completed_at=datetime(2030, 1, 2, 3, 4, 9, 123456, tzinfo=UTC),
     )
     return replace(turn, **changes)
+
+
+async def recorded(conversations: Conversations, *turns: TurnRecord) -> list[StoredTurn]:
+    """Record turns, the first of which begins its conversation."""
+    found = [await conversations.record(turn, begins=number == 0) for number, turn in enumerate(turns)]
+    stored = [turn for turn in found if turn is not None]
+    assert len(stored) == len(turns)
+    return stored
+
+
+async def begun(conversations: Conversations, minute: int, **changes: object) -> str:
+    """Begin a conversation in that minute; returns its id."""
+    at = START + timedelta(minutes=minute)
+    [turn] = await recorded(conversations, a_turn(started_at=at, completed_at=at, **changes))
+    return turn.conversation_id
+
+
+def ids(found: list[Conversation]) -> list[str]:
+    return [conversation.id for conversation in found]

@@ -18,6 +18,9 @@ from sqlalchemy import Connection
 
 from lightspeed.errors import StartupError
 
+# Not Alembic's usual name: another program in the same database may have that one.
+VERSION_TABLE = "lightspeed_version"
+
 
 class Migrations:
     """All revisions, read from disk when it is made; after that no file is touched."""
@@ -31,7 +34,9 @@ class Migrations:
 
         Raises StartupError if a newer version of the service has written the database.
         """
-        context = MigrationContext.configure(connection, opts={"fn": self._steps})
+        context = MigrationContext.configure(
+            connection, opts={"fn": self._steps, "version_table": VERSION_TABLE}
+        )
         try:
             context.run_migrations(op=Operations(context))
         except CommandError as error:

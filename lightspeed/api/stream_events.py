@@ -1,0 +1,121 @@
+"""The events of a Turn on the wire: as server-sent events, or as plain text."""
+
+import json
+from dataclasses import asdict
+from json.encoder import encode_basestring_ascii
+from typing import Any, Protocol
+
+from lightspeed.assistant.events import (
+    Completed,
+    Event,
+    Failed,
+    Interrupted,
+    Started,
+    Token,
+    ToolCall,
+    ToolResult,
+)
+
+
+class StreamEvents(Protocol):
+    """One form of a stream, for one Turn: it counts, and knows what has been said."""
+
+    media_type: str
+
+    def encode(self, event: Event) -> str: ...
+
+
+class JSONEvents:
+    """Events in the form `data: {"event": ..., "data": ...}`."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._speaking = False
+
+    def encode(self, event: Event) -> str:
+        data: dict[str, Any]
+        match event:
+            case Token():
+                return self._token(event.text)
+            case Started():
+                data = {"conversation_id": event.conversation_id, "request_id": event.request_id}
+                return _frame("start", data)
+            case ToolCall():
+                self._speaking = False
+                return _frame("tool_call", asdict(event))
+            case ToolResult():
+                return _frame("tool_result", asdict(event))
+            case Completed():
+                return self._end(event)
+            case Failed():
+                error = event.error
+                data = {"status_code": error.status, "response": error.response, "cause": error.cause}
+                return _frame("error", data)
+            case Interrupted():
+                return _frame("interrupted", {"request_id": event.request_id})
+
+    def _token(self, text: str) -> str:
+        opening = ""
+        if not self._speaking:
+            self._speaking = True
+            opening = f'data: {{"event": "token", "data": {{"id": {self._next()}, "token": ""}}}}\n\n'
+        quoted = encode_basestring_ascii(text)
+        return f'{opening}data: {{"event": "token", "data": {{"id": {self._next()}, "token": {quoted}}}}}\n\n'
+
+    def _end(self, event: Completed) -> str:
+        turn_complete = _frame("turn_complete", {"id": self._next(), "token": event.text})
+        data = {
+            "referenced_documents": [asdict(document) for document in event.documents],
+            "truncated": event.truncated or None,
+            "input_tokens": event.usage.input_tokens,
+            "output_tokens": event.usage.output_tokens,
+        }
+        return turn_complete + _frame("end", data, available_quotas={})
+
+    def _next(self) -> int:
+        number = self._number
+        self._number += 1
+        return number
+
+
+class TextEvents:
+    """The answer as plain text, with a line for each tool call and a list of documents at the end."""
+
+    media_type = "text/plain"
+
+    def __init__(self) -> None:
+        self._last = "\n"
+
+    def encode(self, event: Event) -> str:
+        match event:
+            case Token():
+                self._last = event.text
+                return event.text
+            case ToolCall():
+                return self._line(f"[Tool Call: {event.name}]\n")
+            case ToolResult():
+                return self._line("[Tool Result]\n")
+            case Failed():
+                error = event.error
+                return self._line(f"Status: {error.status} - {error.response} - {error.cause}")
+            case Completed():
+                lines = [
+                    f"{item.doc_title or item.document_id}: {item.doc_url or item.document_id}"
+                    for item in event.documents
+                ]
+                return "\n\n---\n\n" + "\n".join(lines) if lines else ""
+            case Interrupted():
+                return self._line("[Interrupted]")
+            case Started():
+                return ""
+
+    def _line(self, text: str) -> str:
+        opening = "" if self._last.endswith("\n") else "\n"
+        self._last = text
+        return opening + text
+
+
+def _frame(event: str, data: object, **more: object) -> str:
+    return f"data: {json.dumps({'event': event, 'data': data, **more})}\n\n"
