@@ -41,7 +41,6 @@ class Runtime:
         self.place = place
         self.configuration = plan.configuration
         self.metrics = metrics
-        self.feedback_enabled = plan.configuration.user_data_collection.feedback_enabled
         self._on_failure = on_failure
         self._on_ready = on_ready
         self._phase = "starting"

@@ -29,8 +29,8 @@ with warnings.catch_warnings():
 BINARIES = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 SYSTEM_USER = "pgserver"
 READ, EXECUTE = 0o044, 0o011
-# Nothing of it needs to outlive the machine.
-FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=32MB"
+# It need not outlive the machine, but what it has confirmed outlives its own end.
+FAST = "-c fsync=off -c full_page_writes=off -c shared_buffers=32MB"
 
 _DROP_NAMESPACES = (
     "DO $$ DECLARE name text; BEGIN FOR name IN SELECT nspname FROM pg_namespace "
@@ -49,7 +49,7 @@ class Postgresql:
         self._data = folder / "data"
         self._user = SYSTEM_USER if os.geteuid() == 0 else None
         self.port = _free_port()
-        self.options = ""
+        self._runs = False
         self._emptied: str | None = None
         password_file = folder / "password"
         password_file.write_text(self.password)
@@ -60,13 +60,16 @@ class Postgresql:
         self._run("initdb", (*arguments, "-U", self.user, "-D", str(self._data)))
 
     def start(self) -> None:
-        options = f"-h 127.0.0.1 -p {self.port} -k '' {FAST} {self.options}"
+        options = f"-h 127.0.0.1 -p {self.port} -k '' {FAST}"
         log = str(self._data / "log")
         self._run("pg_ctl", ("-w", "-D", str(self._data), "-l", log, "-o", options, "start"))
+        self._runs = True
 
     def stop(self) -> None:
         """At once, as a crash would."""
-        self._run("pg_ctl", ("-w", "-D", str(self._data), "-m", "immediate", "stop"))
+        if self._runs:
+            self._run("pg_ctl", ("-w", "-D", str(self._data), "-m", "immediate", "stop"))
+        self._runs = False
 
     def new_database(self, options: str = "") -> str:
         """Makes an empty database; returns its name."""
@@ -119,18 +122,6 @@ class Postgresql:
             **more,
         }
 
-    def reload(self) -> None:
-        """Makes the server read its files again."""
-        self._run("pg_ctl", ("-D", str(self._data), "reload"))
-
-    def put(self, name: str, content: bytes) -> None:
-        """Writes a file into the data directory, readable for the server only."""
-        path = self._data / name
-        path.write_bytes(content)
-        path.chmod(0o600)
-        if self._user:
-            shutil.chown(path, self._user)
-
     def _run(self, program: str, arguments: tuple[str, ...]) -> None:
         pgexec(program, arguments, bin_path=BINARIES, user=self._user, timeout=60)
 
@@ -140,8 +131,8 @@ def postgresql_server() -> Iterator[Postgresql]:
     """A started server in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
         server = Postgresql(Path(folder))
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

@@ -18,6 +18,8 @@ from lightspeed.api.conversation_history import (
     requested_id,
 )
 from lightspeed.api.endpoint import Call, Endpoint
+from lightspeed.assistant.prompt import question
+from lightspeed.assistant.request import Attachment
 from lightspeed.errors import BadRequest, Forbidden, NotFound, StorageError
 from lightspeed.identity.actions import Action
 from lightspeed.storage.records import Conversation, StoredTurn
@@ -76,7 +78,7 @@ async def _find(
     call: Call[Any], conversation_id: str, verb: Literal["read", "update", "delete"], right: Action
 ) -> Conversation | None:
     """Raises Forbidden if the conversation is somebody else's and the caller lacks the right to it."""
-    found: Conversation | None = await call.services.services.conversations.get(conversation_id)
+    found: Conversation | None = await call.services.services.recorder.find(conversation_id)
     user_id = call.principal.user_id
     if found is not None and found.user_id != user_id and not call.permits(right):
         raise Forbidden(
@@ -98,8 +100,7 @@ def _details(conversation: Conversation) -> ConversationDetails:
 
 
 def _as_the_model_read_it(turn: StoredTurn) -> str:
-    attachments = (f"[Attachment: {item['attachment_type']}]\n{item['content']}" for item in turn.attachments)
-    return "\n\n".join((turn.query, *attachments))
+    return question(turn.query, [Attachment(**item) for item in turn.attachments])
 
 
 ENDPOINTS = (

@@ -73,7 +73,7 @@ async def _existing(call: Call[Any]) -> Conversation:
 
 
 async def _own(call: Call[Any], conversation_id: str) -> Conversation | None:
-    found: Conversation | None = await call.services.services.conversations.get(conversation_id)
+    found: Conversation | None = await call.services.services.recorder.find(conversation_id)
     return found if found is not None and found.user_id == call.principal.user_id else None
 
 

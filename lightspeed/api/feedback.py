@@ -104,7 +104,7 @@ async def require_enabled(call: Call) -> None:
 
 async def store_feedback(call: Call[FeedbackRequest]) -> FeedbackResponse:
     services, body = call.services.services, call.body
-    conversation = await services.conversations.get(body.conversation_id)
+    conversation = await services.recorder.find(body.conversation_id)
     if conversation is None:
         raise NotFound("Conversation", body.conversation_id)
     user_id = call.principal.user_id

@@ -128,14 +128,13 @@ class Backlog:
         if self._retrying is not None:
             self._retrying.cancel()
             await asyncio.wait([self._retrying])
-        if self._waiting:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSES_WITHIN):
-                    while await self._sweep():
-                        pass
-            await self._save_memory()
-        if self._attempts:
-            await asyncio.wait(self._attempts.values(), timeout=_CLOSES_WITHIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSES_WITHIN):
+                while self._waiting and await self._sweep():
+                    pass
+                if self._attempts:
+                    await asyncio.wait(self._attempts.values())
+        await self._save_memory()
         if lost := len(self._in_memory):
             logger.error("%d turns are lost: neither the database nor the disk takes them", lost)
         if left := self.waiting - lost:

@@ -97,21 +97,13 @@ class Planner:
     async def _conversation(self, request: TurnRequest) -> Conversation | None:
         if request.conversation_id is None:
             return None
-        conversation = await self._find(request.conversation_id)
+        conversation = await self._recorder.find(request.conversation_id)
         if conversation is None:
             raise NotFound("Conversation", request.conversation_id)
         if conversation.user_id != request.user_id and not request.may_continue_others:
             raise Forbidden(
                 f"User {request.user_id} does not have permission to read conversation with ID {conversation.id}"
             )
-        return conversation
-
-    async def _find(self, conversation_id: str) -> Conversation | None:
-        """The conversation, also if its last turns wait to be recorded since the database was away."""
-        await self._recorder.settle(conversation_id)
-        conversation = await self._conversations.get(conversation_id)
-        if conversation is None and await self._recorder.settle(conversation_id, search=True):
-            conversation = await self._conversations.get(conversation_id)
         return conversation
 
     async def _earlier(self, conversation: Conversation) -> list[StoredExchange]:

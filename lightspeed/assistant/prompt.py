@@ -45,17 +45,17 @@ def compose(
     context_window: int | None,
 ) -> Prompt:
     """Messages for a chat model. Of passages the best stay, of the history the newest."""
-    question = _question(query, attachments)
-    room = _room(context_window, system_prompt, question)
+    asked = question(query, attachments)
+    room = _room(context_window, system_prompt, asked)
     kept_chunks = _fitting_chunks(chunks, None if room is None else int(room * _SHARE_OF_PASSAGES))
     if room is not None:
         room -= sum(_tokens(_passage(chunk)) for chunk in kept_chunks)
     kept_history = _fitting_history(history, room)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}]
     for exchange in kept_history:
-        messages.append({"role": "user", "content": _question(exchange.query, exchange.attachments)})
+        messages.append({"role": "user", "content": question(exchange.query, exchange.attachments)})
         messages.append({"role": "assistant", "content": exchange.answer})
-    messages.append({"role": "user", "content": _with_passages(kept_chunks, question)})
+    messages.append({"role": "user", "content": _with_passages(kept_chunks, asked)})
     return Prompt(messages, tuple(kept_chunks), truncated=len(kept_history) < len(history))
 
 
@@ -64,10 +64,8 @@ def passages(chunks: Sequence[Chunk]) -> str:
     return "\n\n".join(map(_passage, chunks))
 
 
-def _with_passages(chunks: Sequence[Chunk], question: str) -> str:
-    if not chunks:
-        return question
-    return f"{passages(chunks)}\n\nQuestion: {question}"
+def _with_passages(chunks: Sequence[Chunk], asked: str) -> str:
+    return f"{passages(chunks)}\n\nQuestion: {asked}" if chunks else asked
 
 
 def _passage(chunk: Chunk) -> str:
@@ -76,16 +74,17 @@ def _passage(chunk: Chunk) -> str:
     return chunk.content if chunk.content.startswith(title) else f"{title}\n{chunk.content}"
 
 
-def _question(query: str, attachments: Sequence[Attachment]) -> str:
+def question(query: str, attachments: Sequence[Attachment]) -> str:
+    """A question with its attachments as the model reads them."""
     parts = [query, *(f"[Attachment: {item.attachment_type}]\n{item.content}" for item in attachments)]
     return "\n\n".join(parts)
 
 
-def _room(context_window: int | None, system_prompt: str, question: str) -> int | None:
+def _room(context_window: int | None, system_prompt: str, asked: str) -> int | None:
     if context_window is None:
         return None
     answer = min(_LARGEST_ANSWER_RESERVE, context_window // 4)
-    return max(0, context_window - answer - _tokens(system_prompt) - _tokens(question))
+    return max(0, context_window - answer - _tokens(system_prompt) - _tokens(asked))
 
 
 def _fitting_chunks(chunks: Sequence[Chunk], room: int | None) -> list[Chunk]:
@@ -105,7 +104,7 @@ def _fitting_history(history: Sequence[Exchange], room: int | None) -> list[Exch
         return list(history)
     kept: list[Exchange] = []
     for exchange in reversed(history):
-        room -= _tokens(_question(exchange.query, exchange.attachments)) + _tokens(exchange.answer)
+        room -= _tokens(question(exchange.query, exchange.attachments)) + _tokens(exchange.answer)
         if room < 0:
             break
         kept.append(exchange)

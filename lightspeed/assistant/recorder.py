@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lightspeed.assistant.backlog import Backlog, Outcome
 from lightspeed.assistant.transcript_writer import TranscriptWriter
 from lightspeed.storage.pending import PendingTurn, PendingTurns
-from lightspeed.storage.records import TurnRecord
+from lightspeed.storage.records import Conversation, TurnRecord
 from lightspeed.storage.transcripts import Transcripts
 from lightspeed.telemetry.metrics import Metrics
 
@@ -31,6 +31,7 @@ class Recorder:
         transcripts: Transcripts | None,
         metrics: Metrics,
     ) -> None:
+        self._conversations = conversations
         self._metrics = metrics
         self._transcripts = TranscriptWriter(transcripts, conversations, metrics) if transcripts else None
         self._backlog = Backlog(conversations, pending, dropped=self._drop_transcript)
@@ -59,6 +60,17 @@ class Recorder:
         task.add_done_callback(self._records.discard)
         # Whoever is cancelled while it waits, the turn is kept.
         await asyncio.shield(task)
+
+    async def find(self, conversation_id: str) -> Conversation | None:
+        """The conversation, also if its turns wait to be recorded since the database was away.
+
+        Raises StorageError while it still is.
+        """
+        await self.settle(conversation_id)
+        conversation = await self._conversations.get(conversation_id)
+        if conversation is None and await self.settle(conversation_id, search=True):
+            conversation = await self._conversations.get(conversation_id)
+        return conversation
 
     async def settle(self, conversation_id: str, *, search: bool = False) -> bool:
         """Record what waits of a conversation, if the database lets; whether anything has been recorded.

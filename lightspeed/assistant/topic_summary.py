@@ -65,7 +65,8 @@ class TopicSummaries:
         except LightspeedError as error:
             logger.warning("A conversation gets no name: %s", error)
         except Exception as error:
-            logger.warning("A conversation gets no name: %s", type(error).__name__, exc_info=True)
+            logger.warning("A conversation gets no name: %s", type(error).__name__)
+            logger.debug("The cause", exc_info=True)
         await self._keep(turn, face, name, await asked.usage())
 
     async def _read(self, asked: ModelRound) -> str:

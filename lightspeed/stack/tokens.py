@@ -15,8 +15,6 @@ logger = logging.getLogger(__name__)
 _ENCODING = "cl100k_base"
 _MESSAGE_OVERHEAD = 4  # tokens that a chat template adds to each message
 _BYTES_PER_TOKEN = 4
-# Text without a blank takes the tokenizer time that grows faster than its length.
-_CHARACTERS_AT_ONCE = 8192
 
 
 async def estimated_tokens(request: ChatRequest, answer: str) -> tuple[int, int]:
@@ -52,13 +50,8 @@ def _counter() -> Callable[[str], int]:
     except Exception as error:
         logger.debug("Tokens are estimated by length: %s", error)
         return _by_length
-    return lambda text: sum(len(encode(part)) for part in _parts(text))
+    return lambda text: len(encode(text))
 
 
 def _by_length(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
-
-
-def _parts(text: str) -> Iterator[str]:
-    for start in range(0, len(text), _CHARACTERS_AT_ONCE):
-        yield text[start : start + _CHARACTERS_AT_ONCE]

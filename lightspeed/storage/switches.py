@@ -1,6 +1,6 @@
 """What an administrator has switched while the service runs, the same for all its processes."""
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, select
 
 from lightspeed.storage.database import Database
 from lightspeed.storage.schema import switches
@@ -24,8 +24,3 @@ class Switches:
     async def set(self, name: str, enabled: bool) -> None:
         row = {"name": name, "enabled": enabled}
         await self._database.write(lambda connection: put(connection, switches, row))
-
-    async def reset(self, name: str) -> None:
-        """Leave a switch as if nobody had touched it."""
-        statement = delete(switches).where(switches.c.name == name)
-        await self._database.write(lambda connection: connection.execute(statement) and None)

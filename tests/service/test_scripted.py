@@ -16,7 +16,9 @@ from tests.service.conftest import RunningService, configuration_files, serving
 def stored_turns(service: RunningService) -> list[tuple[str, str, str]]:
     """(query, answer, status) of all turns in the database."""
     with sqlite3.connect(service.state / "lightspeed.db") as connection:
-        return connection.execute("SELECT query, answer, status FROM turns ORDER BY started_at").fetchall()
+        return connection.execute(
+            "SELECT query, answer, status FROM lightspeed_turns ORDER BY started_at"
+        ).fetchall()
 
 
 def wait_for_turns(service: RunningService, number: int) -> list[tuple[str, str, str]]:

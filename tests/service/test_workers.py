@@ -187,7 +187,7 @@ def test_a_stop_lets_running_answers_end(tmp_path: Path, model: ScriptedModel) -
         assert is_free(service.port)
         assert "Traceback" not in service.log
     with sqlite3.connect(state / "lightspeed.db") as connection:
-        stored = connection.execute("SELECT query, answer, status FROM turns").fetchall()
+        stored = connection.execute("SELECT query, answer, status FROM lightspeed_turns").fetchall()
     assert stored == [("Count.", "one two three", "completed")]
 
 

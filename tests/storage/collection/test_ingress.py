@@ -74,6 +74,7 @@ async def test_pauses_grow(server: IngressServer, archive: Archive) -> None:
         ("9" * 5000, 0),
         ("", 0),
     ],
+    ids=["seconds", "date", "word", "negative", "past", "huge", "empty"],
 )
 async def test_the_server_says_when_to_come_again(
     server: IngressServer, archive: Archive, value: str, least: float
