@@ -2,7 +2,7 @@
 
 import re
 
-_LONGEST_NAME = 200  # characters
+_LONGEST_NAME = 80  # characters
 _LONGEST_THOUGHT = 4000
 
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)

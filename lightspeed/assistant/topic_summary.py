@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lightspeed.assistant.events import Usage
 from lightspeed.assistant.model_round import ChatModel, ModelRound
@@ -59,7 +60,7 @@ class TopicSummaries:
         name = ""
         try:
             async with asyncio.timeout(_TAKES_AT_MOST), self._slots:
-                name = await self._read(asked)
+                name = await self._counted(asked, turn, face)
         except TimeoutError:
             logger.warning("A conversation gets no name: none was made in %g seconds", _TAKES_AT_MOST)
         except LightspeedError as error:
@@ -68,6 +69,17 @@ class TopicSummaries:
             logger.warning("A conversation gets no name: %s", type(error).__name__)
             logger.debug("The cause", exc_info=True)
         await self._keep(turn, face, name, await asked.usage())
+
+    async def _counted(self, asked: ModelRound, turn: TurnRecord, face: Face) -> str:
+        clock = time.perf_counter()
+        result: Literal["success", "failure"] = "failure"
+        try:
+            name = await self._read(asked)
+            result = "success"
+        finally:
+            seconds = time.perf_counter() - clock
+            self._metrics.model_call(turn.provider, turn.model, face, duration=seconds, result=result)
+        return name
 
     async def _read(self, asked: ModelRound) -> str:
         # Not to its end: a small model goes on and on.

@@ -19,11 +19,20 @@ _ATTEMPTS = 100
 
 
 def remove_folder(root: Path, *names: str) -> int:
-    """Remove `root/name/name/...` with all that is in it; returns how many JSON files that were."""
+    """Remove `root/name/name/...` with all that is in it; returns how many JSON files that were.
+
+    The folders above that this empties go too, but not the root.
+    """
+    removed = 0
     *above, last = names
     with suppress(FileNotFoundError), _folder(root, above) as descriptor:
-        return _remove(last, descriptor)
-    return 0
+        removed = _remove(last, descriptor)
+    while above:
+        last = above.pop()
+        # It stays while it holds anything.
+        with suppress(OSError), _folder(root, above) as descriptor:
+            os.rmdir(last, dir_fd=descriptor)
+    return removed
 
 
 def count_files(root: Path, *names: str) -> int:

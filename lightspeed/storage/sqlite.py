@@ -22,9 +22,14 @@ from lightspeed.storage.search import MENTIONS, mentions
 _CONNECTIONS = 5
 _BUSY_SECONDS = 10.0
 
-# FULL syncs the log at each commit, so that a recorded turn outlives a loss of power and not only of the
-# process. It costs one fsync a turn; with NORMAL a loss of power takes what the kernel has not yet written.
-_ON_CONNECT = ("PRAGMA foreign_keys=ON", "PRAGMA synchronous=FULL")
+_ON_CONNECT = (
+    "PRAGMA foreign_keys=ON",
+    # Syncs the log at each commit, so that a recorded turn outlives a loss of power and not only of the process.
+    # It costs one fsync a turn; with NORMAL a loss of power takes what the kernel has not yet written.
+    "PRAGMA synchronous=FULL",
+    # Overwrites in the file what is erased.
+    "PRAGMA secure_delete=ON",
+)
 
 
 class SqliteConnections:

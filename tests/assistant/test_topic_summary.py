@@ -51,7 +51,7 @@ async def test_a_new_conversation_is_named_after_its_question(house: House) -> N
     assert conversation is not None
     assert (conversation.topic_input_tokens, conversation.topic_output_tokens) == (30, 4)
     assert (await house.counted(SENT), await house.counted(RECEIVED)) == (40, 6)
-    assert await house.counted("ls_llm_calls_total") == 1
+    assert await house.counted("ls_llm_calls_total") == 2
 
 
 async def test_the_answer_does_not_wait_for_the_name(house: House) -> None:
@@ -98,11 +98,11 @@ async def test_a_model_that_goes_on_and_on_is_cut_short_and_still_counted(house:
     house.model.when(asks_for_a_name, rambling)
     name = await named(house, house.ask(generate_topic_summary=True))
     assert name is not None
-    assert 150 < len(name) <= 200
+    assert 60 < len(name) <= 80
     await asyncio.wait_for(rambling.client_gone.wait(), 10)
     assert rambling.sent < 5000
     (conversation,) = await house.conversations.newest("user-1")
-    assert 20 < conversation.topic_output_tokens < 200
+    assert 10 < conversation.topic_output_tokens < 200
     assert conversation.topic_input_tokens > 20
 
 

@@ -1,8 +1,9 @@
+import re
 import uuid
 
 import pytest
 
-from lightspeed.storage.identifiers import new_conversation_id, normalize_conversation_id
+from lightspeed.storage.identifiers import file_name, new_conversation_id, normalize_conversation_id
 
 NATIVE = "0123456789abcdef" * 3
 DASHED = "123e4567-e89b-42d3-a456-426614174000"
@@ -63,3 +64,15 @@ def test_uuids(spelling: str) -> None:
 )
 def test_other_values_are_no_ids(value: str) -> None:
     assert normalize_conversation_id(value) is None
+
+
+def test_a_plain_identifier_is_its_own_file_name() -> None:
+    assert file_name(DASHED) == DASHED
+
+
+@pytest.mark.parametrize(
+    "odd", ["", ".", "..", "a/b", "../x", "a.b", "a\x00", "\ud800", "é", "x" * 101, "a\n"]
+)
+def test_any_other_identifier_gets_a_plain_one(odd: str) -> None:
+    assert file_name(odd) == file_name(odd)
+    assert re.fullmatch("[0-9a-f]{64}", file_name(odd))

@@ -6,6 +6,7 @@ import pytest
 
 from lightspeed.storage.pending import PendingTurn, PendingTurns
 from lightspeed.storage.records import TurnRecord
+from tests.storage.folders import names
 from tests.storage.turns import START, a_turn, following
 
 pytestmark = pytest.mark.anyio
@@ -17,10 +18,6 @@ def ended(minute: int, **changes: object) -> PendingTurn:
 
 async def waiting(pending: PendingTurns) -> list[TurnRecord]:
     return [each.turn for each in await pending.oldest(100)]
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_turns_survive_the_process_oldest_first(tmp_path: Path) -> None:

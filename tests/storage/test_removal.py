@@ -52,6 +52,8 @@ def test_a_folder_goes_with_all_that_is_in_it(root: Path) -> None:
     assert remove_folder(root, "a", "c") == 1
     assert remove_folder(root, "a") == 1
     assert remove_folder(root, "a") == 0
+    made(root / "e" / "f" / "g" / "5.json")
+    assert remove_folder(root, "e", "f", "g") == 1
     assert count_files(root, "a") == 0
     assert kept.exists()
     assert all_in(root) == ["b", "b/a", "b/a/4.json"]

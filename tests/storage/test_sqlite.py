@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from lightspeed.errors import StartupError
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.database import Database
-from lightspeed.storage.removal import names_in
+from tests.storage.folders import names
 from tests.storage.turns import a_turn, following, recorded
 
 pytestmark = pytest.mark.anyio
@@ -121,4 +121,4 @@ async def test_what_is_in_memory_is_its_own_and_ends_with_it(
     assert await Conversations(databases[0]).newest(None) == []
     for database in databases:
         await database.close()
-    assert names_in(tmp_path) == []
+    assert names(tmp_path) == []

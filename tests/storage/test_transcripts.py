@@ -1,6 +1,7 @@
 import hashlib
 import json
-from datetime import datetime, timedelta, timezone
+import os
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID
 
@@ -8,7 +9,8 @@ import pytest
 
 from lightspeed.errors import StorageError
 from lightspeed.storage.transcripts import Transcripts
-from tests.storage.turns import a_turn
+from tests.storage.folders import names
+from tests.storage.turns import a_turn, following
 
 pytestmark = pytest.mark.anyio
 
@@ -77,3 +79,80 @@ async def test_a_failure_is_a_storage_error(tmp_path: Path) -> None:
     root.touch()
     with pytest.raises(StorageError):
         await Transcripts(root).store(a_turn())
+
+
+async def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    root = tmp_path / "transcripts"
+    turn = a_turn(request_id="../../../x")
+    await Transcripts(root).store(turn)
+    [path] = files(tmp_path)
+    assert path.parent.parent.parent == root
+
+
+async def test_a_conversation_of_one_user_is_removed(tmp_path: Path) -> None:
+    transcripts = Transcripts(tmp_path)
+    turn = a_turn()
+    foreign, other = following(turn, user_id="bob"), a_turn()
+    for each in (turn, following(turn), foreign, other):
+        await transcripts.store(each)
+    assert await transcripts.remove("alice", turn.conversation_id) == 2
+    assert await transcripts.remove("alice", turn.conversation_id) == 0
+    assert {path.parent.name for path in files(tmp_path)} == {foreign.conversation_id, other.conversation_id}
+
+
+async def test_a_user_is_removed(tmp_path: Path) -> None:
+    transcripts = Transcripts(tmp_path)
+    for user_id in ("alice", "alice", "odd\ud800", "bob"):
+        await transcripts.store(a_turn(user_id=user_id))
+    assert await transcripts.count_user("alice") == 2
+    assert await transcripts.remove_user("alice") == 2
+    assert await transcripts.count_user("alice") == 0
+    # As the database gives it back.
+    assert await transcripts.remove_user("odd\ufffd") == 1
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("conversation_id", ["", ".", "..", "../..", "/", "A" * 48])
+async def test_what_is_no_id_removes_nothing(tmp_path: Path, conversation_id: str) -> None:
+    transcripts = Transcripts(tmp_path / "transcripts")
+    await transcripts.store(a_turn())
+    assert await transcripts.remove("alice", conversation_id) == 0
+    assert len(files(tmp_path)) == 1
+
+
+async def test_old_transcripts_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    transcripts = Transcripts(tmp_path)
+    await transcripts.store(old := a_turn())
+    await transcripts.store(following(old))
+    await transcripts.store(a_turn())
+    mine, *_ = sorted(path for path in files(tmp_path) if path.parent.name == old.conversation_id)
+    foreign = tmp_path / "feedback" / "conversation" / "1.json"
+    odd = mine.parent.with_name("notes") / "1.json"
+    for path in (foreign, odd):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for path in (mine, foreign, odd):
+        os.utime(path, (0, 0))
+    assert await transcripts.remove_older(datetime(2020, 1, 1, tzinfo=UTC)) == 1
+    assert not mine.exists()
+    assert len(files(tmp_path)) == 4
+
+
+async def test_what_cannot_be_removed_is_a_storage_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside = tmp_path / "outside"
+    await Transcripts(outside).store(turn := a_turn())
+    [user] = names(outside)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / user).symlink_to(outside / user)
+    transcripts = Transcripts(tmp_path / "root")
+    for removal in (
+        transcripts.remove("alice", turn.conversation_id),
+        transcripts.remove_user("alice"),
+        transcripts.count_user("alice"),
+    ):
+        with pytest.raises(StorageError):
+            await removal
+    assert "Failed to remove transcripts" in caplog.text
+    assert len(files(outside)) == 1
