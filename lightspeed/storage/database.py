@@ -23,6 +23,7 @@ _SQLITE = {"sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"}
 _POSTGRESQL = {"postgres", "postgresql", "postgresql+asyncpg"}
 _ANSWERS_WITHIN = 2.0  # seconds
 _OPENS_WITHIN = 10.0
+_ENDS_WITHIN = 15.0
 _QUOTED_ARGUMENT = re.compile(r"(invalid input for query argument \$\d+).*")
 
 
@@ -58,6 +59,7 @@ class Database:
         self._closed = False
         self._opening: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def at(cls, path: Path) -> Self:
@@ -101,13 +103,15 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Close all connections. After that, transactions fail."""
+        """Let running transactions end, and close all connections. New transactions fail."""
         self._closed = True
         self._is_open = False
-        running = [task for task in (self._opening, self._probe) if task is not None]
-        for task in running:
+        if self._running:
+            await asyncio.wait(self._running, timeout=_ENDS_WITHIN)
+        waiting = [task for task in (self._opening, self._probe) if task is not None]
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)
         self._opening = self._probe = None
         await self._connections.close()
 
@@ -118,12 +122,12 @@ class Database:
         wait for each other, also for those in other processes. Raises StorageError.
         """
         with _reported():
-            return await _to_completion(self._transact(self._connections.write, work))
+            return await self._to_completion(self._transact(self._connections.write, work))
 
     async def read[T](self, work: Callable[[Connection], T]) -> T:
         """As `write`, for transactions that only read: on SQLite they wait for nobody."""
         with _reported():
-            return await _to_completion(self._transact(self._connections.read, work))
+            return await self._to_completion(self._transact(self._connections.read, work))
 
     async def trouble(self) -> str | None:
         """Why the database does not answer at this moment, in one line, or None if it does."""
@@ -148,6 +152,23 @@ class Database:
         if not self._is_open:
             await self._open(within=_OPENS_WITHIN)
         return await run(work)
+
+    async def _to_completion[T](self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait([task])
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if cancelled is None:
+            return task.result()
+        if not task.cancelled() and (failure := task.exception()):
+            logger.error("A transaction of a cancelled request failed: %s", _first_line(failure))
+        raise cancelled
 
     async def _open(self, within: float | None) -> None:
         # All who want it wait for the same attempt: one after the other they would wait for ever.
@@ -185,22 +206,6 @@ def _reported() -> Iterator[None]:
         logger.error("The database failed: %s", _first_line(error))
         # Not chained: further lines of a driver's message quote rows, which belong to users.
         raise StorageError("Failed to query the database") from None
-
-
-async def _to_completion[T](work: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is None:
-        return task.result()
-    if not task.cancelled() and (failure := task.exception()):
-        logger.error("A transaction of a cancelled request failed: %s", _first_line(failure))
-    raise cancelled
 
 
 def _parsed(url: str | URL) -> URL:

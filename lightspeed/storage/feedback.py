@@ -52,10 +52,6 @@ class FeedbackStore:
         with reported("store feedback", f" at directory: {self._root}"):
             await to_thread.run_sync(_write, path, feedback)
 
-    async def remove_conversation(self, conversation_id: str) -> int:
-        """Remove what was said of a conversation; returns how many files that were. Raises StorageError."""
-        return await self.remove_conversations([conversation_id])
-
     async def remove_conversations(self, conversation_ids: Collection[str]) -> int:
         """Remove what was said of conversations; returns how many files that were. Raises StorageError."""
         about = partial(_is_about, frozenset(conversation_ids))

@@ -56,7 +56,9 @@ class SqliteConnections:
         )
         event.listen(self._engine, "begin", _begin)
         self._writing_engine = self._engine.execution_options(writes=True)
-        self._threads = CapacityLimiter(connections)
+        self._readers = CapacityLimiter(max(connections - 1, 1))
+        # A writer has a connection and a thread of its own: long searches do not hold it up.
+        self._writers = CapacityLimiter(1) if path else self._readers
         self._one_writer = asyncio.Lock()
 
     async def open(self) -> None:
@@ -69,12 +71,12 @@ class SqliteConnections:
         with anyio.fail_after(_BUSY_SECONDS):
             await self._one_writer.acquire()
         try:
-            return await to_thread.run_sync(_transact, self._writing_engine, work, limiter=self._threads)
+            return await to_thread.run_sync(_transact, self._writing_engine, work, limiter=self._writers)
         finally:
             self._one_writer.release()
 
     async def read[T](self, work: Callable[[Connection], T]) -> T:
-        return await to_thread.run_sync(_transact, self._engine, work, limiter=self._threads)
+        return await to_thread.run_sync(_transact, self._engine, work, limiter=self._readers)
 
     def away(self, error: BaseException) -> bool:
         """Another process holds a lock; anything else that is wrong with a file stays wrong."""

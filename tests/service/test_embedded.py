@@ -136,8 +136,9 @@ def test_a_key_makes_openai_the_default_and_any_gguf_file_can_be_the_local_model
             **SHORT_ANSWERS,
         ) as service,
     ):
-        assert service.query("Hello?").json()["response"] == "From afar."
-        local = service.query("Hello?", provider="llamacpp", model="my-model")
+        unnamed = {"generate_topic_summary": False}
+        assert service.query("Hello?", **unnamed).json()["response"] == "From afar."
+        local = service.query("Hello?", provider="llamacpp", model="my-model", **unnamed)
         assert local.status_code == 200
         assert local.json()["response"] != "From afar."
         assert len(openai.chats) == 1

@@ -7,6 +7,7 @@ from sqlalchemy import URL, Connection, text
 from lightspeed.errors import ConfigurationError, StartupError, StorageError
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.database import Database
+from lightspeed.storage.records import StoredTurn
 from tests.storage.turns import a_turn, following, recorded
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +38,20 @@ async def test_a_closed_database_fails_transactions(database: Database) -> None:
     with pytest.raises(StorageError):
         await conversations.newest(None)
     assert "closed" in str(await database.trouble())
+
+
+async def test_what_runs_when_it_is_closed_is_whole_or_absent(database: Database) -> None:
+    conversations = Conversations(database)
+    await recorded(conversations, a_turn())
+    running = [asyncio.create_task(conversations.record(a_turn(), begins=True)) for _ in range(40)]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await database.close()
+    found = await asyncio.gather(*running, return_exceptions=True)
+    stored = [turn for turn in found if not isinstance(turn, BaseException)]
+    assert {type(each) for each in found} <= {StoredTurn, StorageError}
+    await database.open()
+    assert len(await conversations.newest(None)) == 1 + len(stored)
 
 
 async def test_a_database_need_not_be_opened_before_it_is_used(new_database: Database) -> None:

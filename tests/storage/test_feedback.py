@@ -63,7 +63,7 @@ async def test_what_was_said_of_conversations_is_removed(tmp_path: Path) -> None
     spellings = [native, native.upper(), f"conv_{native}", dashed, dashed.replace("-", ""), "b" * 48, "x"]
     for spelling in spellings:
         await store.store("alice", FIELDS | {"conversation_id": spelling})
-    assert await store.remove_conversation(native) == 3
+    assert await store.remove_conversations([native]) == 3
     assert await store.remove_conversations([dashed, native, "c" * 48]) == 2
     assert await store.remove_conversations([]) == 0
     assert kept(tmp_path) == [("alice", "b" * 48), ("alice", "x")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from lightspeed.errors import StartupError, StorageError
 from lightspeed.storage.conversations import Conversations
@@ -192,7 +192,8 @@ async def test_what_users_say_stays_out_of_the_log(
 
         def twice(connection: Connection) -> None:
             connection.exec_driver_sql("CREATE TEMPORARY TABLE once (a text UNIQUE)")
-            connection.exec_driver_sql("INSERT INTO once VALUES ('hunter2'), ('hunter2')")
+            for _ in range(2):
+                connection.execute(text("INSERT INTO once VALUES (:said)"), {"said": "hunter2"})
 
         for work in (wrong_type, twice):
             caplog.clear()

@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -76,6 +77,21 @@ async def test_a_writer_waits_for_another_process_and_readers_do_not(path: Path)
     second = await waiting
     assert second is not None
     assert second.number == 2
+    await database.close()
+
+
+async def test_long_searches_do_not_hold_up_a_writer(path: Path) -> None:
+    database = Database.at(path)
+    await database.open()
+    go_on = threading.Event()
+    reading = [
+        asyncio.create_task(database.read(lambda _: go_on.wait(20) or pytest.fail("nothing was written")))
+        for _ in range(10)
+    ]
+    await asyncio.sleep(0.05)
+    assert await Conversations(database).record(a_turn(), begins=True)
+    go_on.set()
+    assert all(await asyncio.gather(*reading))
     await database.close()
 
 

@@ -67,7 +67,7 @@ async def test_pauses_grow(server: IngressServer, archive: Archive) -> None:
     ("value", "least"),
     [
         ("90", 90),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True), 50),
+        ("in 100 seconds", 50),
         ("soon", 0),
         ("-5", 0),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
@@ -79,6 +79,8 @@ async def test_pauses_grow(server: IngressServer, archive: Archive) -> None:
 async def test_the_server_says_when_to_come_again(
     server: IngressServer, archive: Archive, value: str, least: float
 ) -> None:
+    if value.startswith("in "):
+        value = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     server.replies.append(Reply(429, {"Retry-After": value}))
     answer, [slept] = await send(archive, server.url, 0.1)
     assert answer.confirmed
