@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSES = (1.0, 5.0, 15.0)  # seconds between two attempts
 _CLOSES_WITHIN = 5.0
+_CHECKS_AFTER = 1.0
 
 
 class TranscriptWriter:
@@ -27,6 +28,8 @@ class TranscriptWriter:
         self._conversations = conversations
         self._metrics = metrics
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unchecked: dict[str, TurnRecord] = {}  # by conversation and user
+        self._check: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
     def write(self, turn: TurnRecord, *, truncated: bool, recorded: bool) -> None:
@@ -54,6 +57,8 @@ class TranscriptWriter:
             logger.error("%d transcripts are lost: the disk does not answer", len(self._tasks))
         for task in self._tasks.values():
             task.cancel()
+        if self._check is not None:
+            await asyncio.wait([self._check], timeout=_CLOSES_WITHIN)
 
     async def _write(self, turn: TurnRecord, *, truncated: bool, recorded: bool) -> None:
         for pause in (*_PAUSES, None):
@@ -70,8 +75,8 @@ class TranscriptWriter:
                 return
             else:
                 break
-        if recorded and await self._is_deleted(turn):
-            await self._remove(turn)
+        if recorded:
+            self._check_soon(turn)
 
     def _lost(self, reason: str) -> None:
         self._metrics.storage_failure("transcript")
@@ -82,12 +87,25 @@ class TranscriptWriter:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
 
-    async def _is_deleted(self, turn: TurnRecord) -> bool:
-        try:
-            return await self._conversations.get(turn.conversation_id) is None
-        except StorageError:
-            # Then nobody can have deleted anything either.
-            return False
+    def _check_soon(self, turn: TurnRecord) -> None:
+        """Somebody may have deleted the conversation before its transcript was there to be removed."""
+        self._unchecked[f"{turn.conversation_id} {turn.user_id}"] = turn
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._check_all(), name="transcripts of deleted conversations")
+
+    async def _check_all(self) -> None:
+        # Many at once, because each question to the database costs as much as a turn is worth.
+        while self._unchecked:
+            await self._pause(_CHECKS_AFTER)
+            written, self._unchecked = list(self._unchecked.values()), {}
+            try:
+                there = await self._conversations.existing([turn.conversation_id for turn in written])
+            except StorageError:
+                # Then nobody can have deleted anything either.
+                continue
+            for turn in written:
+                if turn.conversation_id not in there:
+                    await self._remove(turn)
 
     async def _remove(self, turn: TurnRecord) -> None:
         # Transcripts has told the log why it cannot.

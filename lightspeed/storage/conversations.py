@@ -89,6 +89,11 @@ class Conversations:
 
         return await self._database.read(find)
 
+    async def existing(self, conversation_ids: Collection[str]) -> set[str]:
+        """Those of these conversations that are there."""
+        statement = select(_conversations.c.id).where(_conversations.c.id.in_(list(conversation_ids)))
+        return await self._database.read(lambda connection: set(connection.scalars(statement)))
+
     async def turns(self, conversation_id: str) -> list[StoredTurn]:
         """All turns, oldest first."""
 

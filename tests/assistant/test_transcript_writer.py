@@ -112,6 +112,19 @@ async def test_a_conversation_that_was_deleted_meanwhile_leaves_no_transcript(de
     assert file.parent.name == other.conversation_id
 
 
+async def test_a_deletion_between_record_and_transcript_is_noticed_soon(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcript_writer, "_CHECKS_AFTER", 0.05)
+    turn = await record(desk)
+    await desk.conversations.delete([turn.conversation_id])
+    desk.writer.write(turn, truncated=False, recorded=True)
+    assert len(await desk.written()) == 1
+    async with asyncio.timeout(20):
+        while await desk.files():  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.01)
+
+
 async def test_a_turn_that_is_not_recorded_yet_keeps_its_transcript(desk: Desk) -> None:
     desk.writer.write(a_turn(), truncated=False, recorded=False)
     await desk.writer.close()
