@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from lightspeed import __version__
 from lightspeed.configuration.loading import load_configuration, state_directory
 from lightspeed.errors import ConfigurationError, LightspeedError, StartupError
 from lightspeed.telemetry.logging import configure_logging
+
+if TYPE_CHECKING:
+    from lightspeed.configuration.root import Configuration
 
 CONFIGURATION_FILE = "lightspeed-stack.yaml"
 
@@ -106,10 +109,7 @@ def ask(
     """Ask one question here, without a running service."""
     from lightspeed.commands.ask import ask_command
 
-    options: Options = context.obj
-    source = _source(config or options.config)
-    configure_logging("WARNING", verbose=verbose or options.verbose)
-    configuration = load_configuration(source, os.environ)
+    configuration, source = _loaded(context, config, verbose)
     raise typer.Exit(
         ask_command(configuration, source, " ".join(question), model=model, conversation=conversation)
     )
@@ -129,10 +129,7 @@ def ingest(
     """Add documents to a knowledge store: text, Markdown, HTML, PDF. Unchanged ones are skipped."""
     from lightspeed.commands.ingest import ingest_command
 
-    options: Options = context.obj
-    source = _source(config or options.config)
-    configure_logging("WARNING", verbose=verbose or options.verbose)
-    configuration = load_configuration(source, os.environ)
+    configuration, source = _loaded(context, config, verbose)
     raise typer.Exit(ingest_command(configuration, source, paths, store, if_empty=if_empty))
 
 
@@ -146,10 +143,7 @@ def collect(
     """Send feedback and transcripts to the configured ingress service."""
     from lightspeed.commands.collect import collect_command
 
-    options: Options = context.obj
-    source = _source(config or options.config)
-    configure_logging("WARNING", verbose=verbose or options.verbose)
-    configuration = load_configuration(source, os.environ)
+    configuration, source = _loaded(context, config, verbose)
     raise typer.Exit(collect_command(configuration, source, once=once))
 
 
@@ -169,12 +163,9 @@ def purge(
     """Erase conversations, transcripts and feedback for good."""
     from lightspeed.commands.purge import purge_command
 
-    options: Options = context.obj
-    source = _source(config or options.config)
-    configure_logging("WARNING", verbose=verbose or options.verbose)
     if (user is None) is not expired:
         raise typer.BadParameter("give either --user ID or --expired")
-    configuration = load_configuration(source, os.environ)
+    configuration, source = _loaded(context, config, verbose)
     raise typer.Exit(purge_command(configuration, source, user, yes=yes))
 
 
@@ -209,6 +200,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(problem: str) -> None:
     print(f"lightspeed: {problem}", file=sys.stderr)
+
+
+def _loaded(context: typer.Context, config: Path | None, verbose: bool) -> "tuple[Configuration, Path]":
+    """The configuration and its file, for a command of the terminal: only warnings are logged."""
+    options: Options = context.obj
+    source = _source(config or options.config)
+    configure_logging("WARNING", verbose=verbose or options.verbose)
+    return load_configuration(source, os.environ), source
 
 
 def _source(given: Path | None) -> Path:
