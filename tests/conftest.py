@@ -28,14 +28,16 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
 
 
 @pytest.fixture(autouse=True)
-def same_logging() -> Iterator[None]:
-    """What a test changes of the process's logging ends with it."""
-    loggers = [logging.getLogger(name) for name in ("", *OWN_LOGGERS)]
-    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
+def own_loggers_tell_all() -> None:
+    """The stack, when it starts, and the command line set the levels of all loggers of the process."""
+    loggers = [
+        found for found in logging.root.manager.loggerDict.values() if isinstance(found, logging.Logger)
+    ]
+    for logger in loggers:
+        if logger.name.split(".")[0] in OWN_LOGGERS:
+            logger.setLevel(logging.NOTSET)
+            logger.disabled = False
+            logger.propagate = True
 
 
 @pytest.fixture(scope="session")
