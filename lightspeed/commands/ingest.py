@@ -21,8 +21,8 @@ from rich.progress import (
 
 from lightspeed.configuration.loading import state_directory
 from lightspeed.configuration.root import Configuration
+from lightspeed.documents.finding import SourceFile, find_files
 from lightspeed.errors import StartupError
-from lightspeed.retrieval.finding import SourceFile, find_files
 from lightspeed.retrieval.ingest import Ingester, IngestReport, chunker_for
 from lightspeed.services import Plan, read_plan, start_stack
 from lightspeed.stack.run_configuration import for_knowledge_only, store_has_content

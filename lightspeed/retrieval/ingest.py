@@ -7,9 +7,9 @@ from typing import Protocol
 
 from anyio import to_thread
 
-from lightspeed.retrieval.chunking import Chunker, chunk_metadata
-from lightspeed.retrieval.documents import Document, EmptyDocument, UnsupportedFormat, read_document
-from lightspeed.retrieval.finding import DocumentError, SourceFile
+from lightspeed.documents.chunking import Chunker, chunk_metadata
+from lightspeed.documents.document import Document, EmptyDocument, UnsupportedFormat, read_document
+from lightspeed.documents.finding import DocumentError, SourceFile
 from lightspeed.stack.passages import EmbeddingModel, NewPassage
 
 _PASSAGES_AT_ONCE = 256

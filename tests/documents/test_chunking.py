@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lightspeed.retrieval.chunking import Chunker, TextChunk, chunk_metadata, estimate_tokens
-from lightspeed.retrieval.documents import Document, Section, parse_document
+from lightspeed.documents.chunking import Chunker, TextChunk, chunk_metadata, estimate_tokens
+from lightspeed.documents.document import Document, Section, parse_document
 
 
 def document(*sections: tuple[tuple[str, ...], str], title: str = "Doc") -> Document:

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from lightspeed.retrieval.documents import DocumentError, parse_document
-from lightspeed.retrieval.formats.registry import format_of, known_formats
+from lightspeed.documents.document import DocumentError, parse_document
+from lightspeed.documents.formats.registry import format_of, known_formats
 
 GERMAN = (
     "Die Größe der Schlüssel hängt natürlich vom Gerät ab. Bitte prüfen Sie die Übertragung täglich. " * 5

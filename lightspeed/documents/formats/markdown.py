@@ -4,10 +4,10 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from lightspeed.retrieval.formats.encoding import decode
-from lightspeed.retrieval.formats.format import Content, Format
-from lightspeed.retrieval.formats.html import write_html
-from lightspeed.retrieval.formats.outline import Outline
+from lightspeed.documents.formats.encoding import decode
+from lightspeed.documents.formats.format import Content, Format
+from lightspeed.documents.formats.html import write_html
+from lightspeed.documents.formats.outline import Outline
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lightspeed.retrieval.documents import Document, Section
-from lightspeed.retrieval.splitting import Piece, Splitter
+from lightspeed.documents.document import Document, Section
+from lightspeed.documents.splitting import Piece, Splitter
 
 TokenCounter = Callable[[str], int]
 Trail = tuple[str, ...]

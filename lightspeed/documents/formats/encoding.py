@@ -3,7 +3,7 @@
 import codecs
 import re
 
-from lightspeed.retrieval.formats.format import FormatError
+from lightspeed.documents.formats.format import FormatError
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (

@@ -4,8 +4,8 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from lightspeed.retrieval import formats
-from lightspeed.retrieval.formats.format import Format
+from lightspeed.documents import formats
+from lightspeed.documents.formats.format import Format
 
 
 @cache

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightspeed.errors import LightspeedError
-from lightspeed.retrieval.documents import (
+from lightspeed.documents.document import (
     DocumentError,
     EmptyDocument,
     SourceFile,
@@ -17,6 +16,7 @@ from lightspeed.retrieval.documents import (
     parse_document,
     read_document,
 )
+from lightspeed.errors import LightspeedError
 
 
 def test_a_document_knows_its_origin(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Headings and blocks of text, in reading order, to sections."""
 
-from lightspeed.retrieval.formats.format import Section
+from lightspeed.documents.formats.format import Section
 
 
 class Outline:

@@ -6,9 +6,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lightspeed.retrieval.finding import DocumentError, SourceFile, find_files
-from lightspeed.retrieval.formats.format import FormatError, Section
-from lightspeed.retrieval.formats.registry import format_of
+from lightspeed.documents.finding import DocumentError, SourceFile, find_files
+from lightspeed.documents.formats.format import FormatError, Section
+from lightspeed.documents.formats.registry import format_of
 
 __all__ = [
     "Document",

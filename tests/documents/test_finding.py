@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightspeed.retrieval.finding import DocumentError, find_files
+from lightspeed.documents.finding import DocumentError, find_files
 
 
 def write(folder: Path, *names: str) -> None:

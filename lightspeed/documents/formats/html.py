@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from lightspeed.retrieval.formats.encoding import decode
-from lightspeed.retrieval.formats.format import Content, Format, FormatError
-from lightspeed.retrieval.formats.nesting import deepest
-from lightspeed.retrieval.formats.outline import Outline
+from lightspeed.documents.formats.encoding import decode
+from lightspeed.documents.formats.format import Content, Format, FormatError
+from lightspeed.documents.formats.nesting import deepest
+from lightspeed.documents.formats.outline import Outline
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode

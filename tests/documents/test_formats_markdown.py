@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightspeed.retrieval.documents import Document, parse_document
+from lightspeed.documents.document import Document, parse_document
 
 
 def document(text: str) -> Document:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lightspeed.retrieval.documents import Document, DocumentError, parse_document
+from lightspeed.documents.document import Document, DocumentError, parse_document
 
 
 def pdf(*pages: str, title: str = "", trailer: str = "") -> bytes:

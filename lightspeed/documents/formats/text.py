@@ -1,8 +1,8 @@
 """Plain text: one section."""
 
-from lightspeed.retrieval.formats.encoding import decode
-from lightspeed.retrieval.formats.format import Content, Format
-from lightspeed.retrieval.formats.outline import Outline
+from lightspeed.documents.formats.encoding import decode
+from lightspeed.documents.formats.format import Content, Format
+from lightspeed.documents.formats.outline import Outline
 
 
 def read(data: bytes) -> Content:

@@ -4,7 +4,7 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from lightspeed.retrieval.formats.format import Content, Format, FormatError, Section
+from lightspeed.documents.formats.format import Content, Format, FormatError, Section
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightspeed.retrieval.documents import Document, DocumentError, EmptyDocument, parse_document
+from lightspeed.documents.document import Document, DocumentError, EmptyDocument, parse_document
 
 
 def document(html: str | bytes) -> Document:

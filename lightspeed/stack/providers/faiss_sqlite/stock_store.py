@@ -1,0 +1,191 @@
+"""The stores of Llama Stack's own `inline::faiss`, read without changing anything.
+
+Each is one JSON value in a table of keys and values: the chunks as JSON strings by row number, and the vectors
+as base64 of a NumPy file that holds a flat FAISS index. Such a value has up to 1 GB, so it is read piece by piece.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic_core import from_json
+
+from lightspeed.errors import NotFound, StorageError
+from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk, Vectors
+from lightspeed.stack.providers.faiss_sqlite.flat_index import FlatIndex
+from lightspeed.stack.providers.faiss_sqlite.json_stream import JsonStream
+from lightspeed.stack.providers.faiss_sqlite.stock_chunks import ReadingReport, StockChunks, named
+from lightspeed.stack.providers.faiss_sqlite.vectors import usable
+
+_INDEX_KEY = "faiss_index:v3::"
+_STORE_KEY = "vector_stores:v3::"
+
+
+@dataclass(frozen=True, slots=True)
+class StockStore:
+    """A store in the file. `name` and what follows are null where the file does not tell."""
+
+    id: str
+    name: str | None = None
+    embedding_model: str | None = None
+    dimension: int | None = None
+
+
+def stock_stores(path: Path) -> list[StockStore]:
+    """The stores in a file that hold an index. Raises StorageError when it is no such file."""
+    with _opened(path) as connection:
+        keys = connection.execute(
+            "SELECT substr(key, ?) FROM kvstore WHERE key >= ? AND key < ? ORDER BY key",
+            (len(_INDEX_KEY) + 1, _INDEX_KEY, _INDEX_KEY + "\uffff"),
+        )
+        return [_described(connection, store) for (store,) in keys.fetchall()]
+
+
+class StockStoreReader:
+    """Reads one store; a context manager. Raises NotFound, and StorageError when the store cannot be read."""
+
+    def __init__(self, path: Path, store: str) -> None:
+        self.report = ReadingReport()
+        self._path = path
+        self._store = store
+        self._open = ExitStack()
+        self._parser = StockChunks(store, self.report)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            connection = opening.enter_context(_opened(self._path))
+            key = (f"{_INDEX_KEY}{self._store}",)
+            found = connection.execute("SELECT rowid FROM kvstore WHERE key = ?", key).fetchone()
+            if found is None:
+                raise NotFound("Vector store", self._store)
+            with self._translated():
+                blobs = [
+                    opening.enter_context(connection.blobopen("kvstore", "value", found[0], readonly=True))
+                    for _ in range(2)
+                ]
+                self._text = blobs[0]
+                self._chunks_at, encoded = _members(self._text)
+                self._vectors = FlatIndex(blobs[1], *encoded)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def dimension(self) -> int:
+        return self._vectors.dimension
+
+    @property
+    def count(self) -> int:
+        """How many vectors there are."""
+        return self._vectors.count
+
+    def batches(self, size: int = 500) -> Iterator[tuple[list[NewChunk], Vectors]]:
+        """The chunks with their vectors, once; `report` tells what was wrong with the others."""
+        rows: list[int] = []
+        chunks: list[NewChunk] = []
+        with self._translated():
+            for row, chunk in self._parsed():
+                rows.append(row)
+                chunks.append(chunk)
+                if len(rows) == size:
+                    yield self._batch(rows, chunks)
+                    rows, chunks = [], []
+            if rows:
+                yield self._batch(rows, chunks)
+        without = self._vectors.count - self.report.read - self.report.skipped
+        if without > 0:
+            self.report.problems.append(f"{without} vectors have no chunk")
+
+    def _parsed(self) -> Iterator[tuple[int, NewChunk]]:
+        stream = JsonStream(self._text, self._chunks_at)
+        for key in stream.members():
+            row = _row_number(key)
+            text = stream.string()
+            if row is None or not 0 <= row < self._vectors.count:
+                # The stock index keeps the text of a chunk that stood last when it was deleted.
+                self.report.skip(f"chunk {key.decode(errors='replace')}: there is no vector for it")
+                continue
+            chunk = self._parser.chunk(row, text)
+            if chunk is not None:
+                yield row, chunk
+
+    def _batch(self, rows: list[int], chunks: list[NewChunk]) -> tuple[list[NewChunk], Vectors]:
+        vectors = np.stack([self._vectors.row(row) for row in rows])
+        good = usable(vectors)
+        for row in np.flatnonzero(~good):
+            self.report.skip(f"chunk {rows[row]}: its vector is all zeros or not finite")
+        kept = [chunk for chunk, is_good in zip(chunks, good, strict=True) if is_good]
+        self.report.read += len(kept)
+        return kept, vectors[good]
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, sqlite3.Error) as error:
+            raise StorageError(
+                f"Vector store {self._store} in {self._path} cannot be read: {error}"
+            ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        options = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
+            yield connection
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"{path} is not a database of vector stores: {error}") from error
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether nobody can be writing, or no lock can be held: then SQLite must not put its files beside it."""
+    with path.open("rb") as file:
+        uses_log = file.read(20)[18:] == b"\x02\x02"
+    return not os.access(path.parent, os.W_OK) or (uses_log and not Path(f"{path}-wal").exists())
+
+
+def _described(connection: sqlite3.Connection, store: str) -> StockStore:
+    row = connection.execute("SELECT value FROM kvstore WHERE key = ?", (f"{_STORE_KEY}{store}",)).fetchone()
+    try:
+        described = from_json(row[0]) if row else {}
+    except ValueError:
+        described = {}
+    if not isinstance(described, dict):
+        described = {}
+    dimension = described.get("embedding_dimension")
+    return StockStore(
+        store,
+        named(described.get("vector_store_name")),
+        named(described.get("embedding_model")),
+        dimension if isinstance(dimension, int) else None,
+    )
+
+
+def _members(value: sqlite3.Blob) -> tuple[int, tuple[int, int]]:
+    """Where the object of chunks begins, and where the text of the index begins and ends."""
+    stream = JsonStream(value)
+    chunks: int | None = None
+    index: tuple[int, int] | None = None
+    for key in stream.members():
+        if key == b'"chunk_by_index"':
+            chunks = stream.at
+            stream.skip_strings()
+        elif key == b'"faiss_index"':
+            index = stream.skip_plain_string()
+        else:
+            stream.string()
+    if chunks is None or index is None:
+        raise ValueError("it has no chunks or no index")
+    return chunks, index
+
+
+def _row_number(key: bytes) -> int | None:
+    return int(key[1:-1]) if key[1:-1].isdigit() else None
