@@ -20,9 +20,11 @@ from lightspeed.assistant.settings import (
 )
 from lightspeed.configuration.hints import hints
 from lightspeed.configuration.loading import state_directory
+from lightspeed.configuration.rag import ByokRag
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
+from lightspeed.stack.enrichment import enriched
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.models import Model
 from lightspeed.stack.run_configuration import load_run_configuration
@@ -116,7 +118,13 @@ def read_plan(configuration: Configuration, source: Path, environment: Mapping[s
     if not path:
         raise ConfigurationError(f"{source}: llama_stack.library_client_config_path: is required")
     run_file = Path(path)
-    return Plan(configuration, load_run_configuration(run_file, environment), run_file)
+    run_configuration = enriched(
+        load_run_configuration(run_file, environment),
+        configuration.byok_rag,
+        source,
+        state_directory(environment),
+    )
+    return Plan(configuration, run_configuration, run_file)
 
 
 def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
@@ -238,7 +246,6 @@ def _refuse_unsupported(configuration: Configuration, source: Path) -> None:
         "authentication.module": configuration.authentication.module != "noop",
         "authorization": configuration.authorization is not None,
         "mcp_servers": bool(configuration.mcp_servers),
-        "byok_rag": bool(configuration.byok_rag),
         "quota_handlers.limiters": bool(configuration.quota_handlers.limiters),
         "splunk.enabled": configuration.splunk is not None and configuration.splunk.enabled,
         "azure_entra_id": configuration.azure_entra_id is not None,
@@ -284,9 +291,15 @@ def _assistant_settings(configuration: Configuration) -> AssistantSettings:
 
 def _knowledge_settings(configuration: Configuration) -> KnowledgeSettings:
     rag = configuration.rag
+    stores: dict[str, ByokRag] = {}
+    for store in configuration.byok_rag:
+        stores.setdefault(store.rag_id, store)
     return KnowledgeSettings(
         inline=tuple(rag.inline),
         tool=tuple(rag.tool),
-        inline_limit=rag.max_chunks,
-        tool_limit=rag.max_chunks,
+        store_ids={name: store.vector_db_id for name, store in stores.items()},
+        weights={name: store.score_multiplier for name, store in stores.items()},
+        max_chunks=rag.max_chunks,
+        max_tokens=rag.max_tokens,
+        neighbours=rag.neighbours,
     )

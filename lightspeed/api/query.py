@@ -23,6 +23,7 @@ from lightspeed.errors import (
     Unprocessable,
 )
 from lightspeed.identity.actions import Action
+from lightspeed.retrieval.okp.request import portal_query
 from lightspeed.storage.identifiers import normalize_conversation_id
 from lightspeed.telemetry.metrics import Face
 
@@ -194,6 +195,7 @@ def start_turn(call: Call[QueryRequest], face: Face, *, stream: bool) -> Turn:
         ),
         no_tools=bool(body.no_tools),
         vector_store_ids=None if body.vector_store_ids is None else tuple(body.vector_store_ids),
+        portal=portal_query(body.solr.model_dump() if body.solr else None),
         generate_topic_summary=bool(body.generate_topic_summary),
         may_continue_others=body.conversation_id is not None
         and call.permits(Action.QUERY_OTHER_CONVERSATIONS),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightspeed.assistant.prompt import passages
+from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.retrieval.references import Chunk
 from lightspeed.retrieval.search import KnowledgeSearch
 from lightspeed.tools.tool import ToolOutcome
@@ -16,9 +17,11 @@ class KnowledgeTool:
     name = "file_search"
     type = "file_search_call"
 
-    def __init__(self, search: KnowledgeSearch, stores: Sequence[str]) -> None:
+    def __init__(self, search: KnowledgeSearch, stores: Sequence[str], portal: PortalQuery) -> None:
+        """`portal` is what the request asks of the Offline Knowledge Portal."""
         self._search = search
         self._stores = stores
+        self._portal = portal
         self.found: list[Chunk] = []
 
     @property
@@ -42,7 +45,7 @@ class KnowledgeTool:
         return {"queries": [_query(arguments)]}
 
     async def call(self, arguments: Mapping[str, Any]) -> ToolOutcome:
-        chunks = await self._search.for_tool(_query(arguments), self._stores)
+        chunks = await self._search.for_tool(_query(arguments), self._stores, self._portal)
         self.found.extend(chunks)
         results = [
             {

@@ -75,7 +75,7 @@ class Planner:
             (conversation.last_provider, conversation.last_model) if conversation else (None, None),
             self._models.providers,
         )
-        chunks = await self._knowledge.inline(request.query, request.vector_store_ids)
+        chunks = await self._knowledge.inline(request.query, request.vector_store_ids, request.portal)
         prompt = compose(
             system_prompt=request.system_prompt or self._settings.system_prompt,
             history=[_exchange(item) for item in earlier if item.answer],
@@ -84,14 +84,18 @@ class Planner:
             attachments=request.attachments,
             context_window=self._settings.context_windows.get(model.identifier, model.context_length),
         )
-        stores = [] if request.no_tools else await self._knowledge.tool_stores(request.vector_store_ids)
+        stores = (
+            []
+            if request.no_tools
+            else await self._knowledge.tool_stores(request.vector_store_ids, request.user_id)
+        )
         return Plan(
             conversation_id=conversation.id if conversation else new_conversation_id(),
             begins=conversation is None,
             model=model,
             prompt=prompt,
             truncated=prompt.truncated or bool(conversation and len(earlier) < conversation.message_count),
-            knowledge_tool=KnowledgeTool(self._knowledge, stores) if stores else None,
+            knowledge_tool=KnowledgeTool(self._knowledge, stores, request.portal) if stores else None,
         )
 
     async def _conversation(self, request: TurnRequest) -> Conversation | None:

@@ -1,7 +1,8 @@
 """What is asked of a Turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.telemetry.metrics import Face
 
 
@@ -33,5 +34,6 @@ class TurnRequest:
     attachments: tuple[Attachment, ...] = ()
     no_tools: bool = False
     vector_store_ids: tuple[str, ...] | None = None
+    portal: PortalQuery = field(default_factory=PortalQuery)
     may_continue_others: bool = False
     generate_topic_summary: bool = True

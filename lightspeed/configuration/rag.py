@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AnyHttpUrl, Field
 
-from lightspeed.configuration.fields import AnyPath, PositiveInt, Text
+from lightspeed.configuration.fields import AnyPath, NonNegativeInt, PositiveInt, Text
 from lightspeed.configuration.section import KeyPath, Section
 
 OKP = "okp"
@@ -36,6 +36,10 @@ class RagConfiguration(Section):
     inline: tuple[Text, ...] = Field((), description="Searched before the model is asked.")
     tool: tuple[Text, ...] = Field((), description="Searched when the model calls the search tool.")
     max_chunks: PositiveInt = Field(10, description="Passages that one search gives to the model at most.")
+    max_tokens: PositiveInt = Field(8000, description="Tokens of all these passages together, by estimate.")
+    neighbours: NonNegativeInt = Field(
+        0, description="How many passages before and after each are given with it."
+    )
 
 
 class OkpConfiguration(Section):

@@ -7,18 +7,46 @@ from typing import Any, Protocol
 
 import anyio
 
+from lightspeed.configuration.rag import OKP
 from lightspeed.errors import LightspeedError
+from lightspeed.retrieval.hits import Hit, fused
+from lightspeed.retrieval.joining import joined
+from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.retrieval.references import Chunk
 from lightspeed.stack.passages import Passage
 
 logger = logging.getLogger(__name__)
 
+_CHARACTERS_PER_TOKEN = 3.2  # a cautious average
+_ANYTHING = PortalQuery()
+_CANDIDATES = 2  # for each passage that is wanted: some are the same, or stand side by side
 
-class Stores(Protocol):
+
+class Stores[QuestionT](Protocol):
     """The knowledge stores of the stack."""
 
     async def ids(self) -> list[str]: ...
-    async def search(self, store: str, query: str, limit: int) -> Sequence[Passage]: ...
+    def question(self, text: str) -> QuestionT: ...
+    async def search(self, store: str, question: QuestionT, limit: int) -> Sequence[Passage]: ...
+    async def neighbours(
+        self, store: str, passage: str, count: int
+    ) -> tuple[Sequence[Passage], Sequence[Passage]]: ...
+
+
+class Portal(Protocol):
+    """The Offline Knowledge Portal; `options` are what the request asks of it."""
+
+    async def search(self, query: str, options: PortalQuery) -> Sequence[Passage]: ...
+
+
+class Reranker(Protocol):
+    async def rerank(self, query: str, chunks: Sequence[Chunk], keep: int) -> list[Chunk]: ...
+
+
+class Owners(Protocol):
+    async def visible(self, user_id: str, stores: Sequence[str]) -> list[str]:
+        """Those of the stores that the user may search: the configured ones and the user's own."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,58 +54,113 @@ class KnowledgeSettings:
     """Which stores serve which search.
 
     `inline` stores are searched before each question, `tool` stores by the model itself, both by the name that users
-    know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store.
+    know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store. Each passage is given
+    with up to `neighbours` passages before and after it; all together have at most `max_tokens`, by estimate.
     """
 
     inline: tuple[str, ...] = ()
     tool: tuple[str, ...] = ()
     store_ids: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
-    inline_limit: int = 10
-    tool_limit: int = 10
+    max_chunks: int = 10
+    max_tokens: int | None = None
+    neighbours: int = 0
+
+    @property
+    def configured(self) -> frozenset[str]:
+        """Ids of the stores that the configuration names."""
+        return frozenset(
+            self.store_ids.get(name, name) for name in (*self.inline, *self.tool, *self.store_ids)
+        )
 
 
 class KnowledgeSearch:
     """Finds passages in several stores at once, best first. A store that fails is left out and logged."""
 
-    def __init__(self, stores: Stores, settings: KnowledgeSettings) -> None:
+    def __init__(
+        self,
+        stores: Stores[Any],
+        settings: KnowledgeSettings,
+        *,
+        owners: Owners | None = None,
+        portal: Portal | None = None,
+        reranker: Reranker | None = None,
+    ) -> None:
+        """Without `owners` all stores are everyone's."""
         self._stores = stores
         self._settings = settings
+        self._owners = owners
+        self._portal = portal
+        self._reranker = reranker
 
-    async def inline(self, query: str, requested: Sequence[str] | None = None) -> list[Chunk]:
-        """What the model shall read before it answers. `requested` narrows the configured stores."""
+    async def inline(
+        self, query: str, requested: Sequence[str] | None = None, portal_options: PortalQuery = _ANYTHING
+    ) -> list[Chunk]:
+        """What the model shall read before it answers. `requested` narrows the configured stores, but not the portal."""
         configured = self._settings.inline
-        names = configured if requested is None else [name for name in requested if name in configured]
-        return await self._search(query, names, self._settings.inline_limit)
+        names = [name for name in configured if requested is None or name == OKP or name in requested]
+        return await self._search(query, names, portal_options)
 
-    async def for_tool(self, query: str, names: Sequence[str]) -> list[Chunk]:
-        return await self._search(query, names, self._settings.tool_limit)
+    async def for_tool(
+        self, query: str, names: Sequence[str], portal_options: PortalQuery = _ANYTHING
+    ) -> list[Chunk]:
+        return await self._search(query, names, portal_options)
 
-    async def tool_stores(self, requested: Sequence[str] | None = None) -> list[str]:
-        """The stores that the model may search itself; all of them when none is configured for either search."""
+    async def tool_stores(self, requested: Sequence[str] | None, user_id: str) -> list[str]:
+        """The stores that the model may search itself; all that the user may see when none is configured at all.
+
+        Requested ones that the user may not see are left out.
+        """
         if requested is not None:
-            return list(requested)
-        if self._settings.tool or self._settings.inline:
+            names = list(requested)
+        elif self._settings.tool or self._settings.inline:
             return list(self._settings.tool)
-        return await self._stores.ids()
+        else:
+            names = await self._all()
+        return await self._visible(names, user_id)
 
-    async def _search(self, query: str, names: Sequence[str], limit: int) -> list[Chunk]:
+    async def _all(self) -> list[str]:
+        users_names = {store: name for name, store in self._settings.store_ids.items()}
+        return [users_names.get(store, store) for store in await self._stores.ids()]
+
+    async def _visible(self, names: Sequence[str], user_id: str) -> list[str]:
+        ids = {name: self._settings.store_ids.get(name, name) for name in names}
+        others = [store for store in ids.values() if store not in self._settings.configured]
+        if not others or self._owners is None:
+            return list(names)
+        try:
+            seen = set(await self._owners.visible(user_id, others))
+        except LightspeedError as error:
+            logger.warning("Only configured stores are searched, because owners cannot be told: %s", error)
+            seen = set()
+        return [name for name in names if ids[name] in seen or ids[name] in self._settings.configured]
+
+    async def _search(self, query: str, names: Sequence[str], portal_options: PortalQuery) -> list[Chunk]:
         if not names or not query.strip():
             return []
-        found: dict[str, list[Chunk]] = {}
+        question = self._stores.question(query)
+        found: dict[str, list[Hit]] = {}
 
         async def search(name: str) -> None:
-            found[name] = await self._search_one(name, query, limit)
+            found[name] = await self._search_one(name, question, query, portal_options)
 
         await _together([lambda name=name: search(name) for name in dict.fromkeys(names)])  # type: ignore[misc]
-        merged = [chunk for name in dict.fromkeys(names) for chunk in found.get(name, ())]
-        merged.sort(key=lambda chunk: chunk.score or 0.0, reverse=True)
-        return _distinct(merged)[:limit]
+        hits = fused(hit for name in dict.fromkeys(names) for hit in found.get(name, ()))
+        chunks = await self._ranked(query, hits)
+        if self._settings.neighbours:
+            chunks += await self._around(hits, chunks[: self._settings.max_chunks])
+        return self._within_budget(joined(chunks, self._settings.max_chunks))
 
-    async def _search_one(self, name: str, query: str, limit: int) -> list[Chunk]:
+    async def _search_one(
+        self, name: str, question: Any, query: str, portal_options: PortalQuery
+    ) -> list[Hit]:
         weight = self._settings.weights.get(name, 1.0)
         try:
-            passages = await self._stores.search(self._settings.store_ids.get(name, name), query, limit)
+            if name == OKP and self._portal is not None:
+                passages = await self._portal.search(query, portal_options)
+            else:
+                store = self._settings.store_ids.get(name, name)
+                passages = await self._stores.search(store, question, _CANDIDATES * self._settings.max_chunks)
         except LightspeedError as error:
             logger.warning("Knowledge store %s is left out: %s", name, error)
             return []
@@ -85,9 +168,57 @@ class KnowledgeSearch:
             logger.exception("Knowledge store %s is left out", name)
             return []
         return [
-            Chunk(passage.content, name, passage.score * weight, dict(passage.metadata))
+            Hit(
+                Chunk(passage.content, name, passage.score, dict(passage.metadata)),
+                passage.scale,
+                weight,
+                passage.id,
+            )
             for passage in passages
         ]
+
+    async def _ranked(self, query: str, hits: Sequence[Hit]) -> list[Chunk]:
+        chunks = [hit.chunk for hit in hits]
+        if self._reranker is None or not chunks:
+            return chunks
+        return await self._reranker.rerank(query, chunks, _CANDIDATES * self._settings.max_chunks)
+
+    async def _around(self, hits: Sequence[Hit], chunks: Sequence[Chunk]) -> list[Chunk]:
+        """The neighbours of passages; they have no score of their own."""
+        passages = {(hit.chunk.source, hit.chunk.content): hit.passage_id for hit in hits}
+        around: list[list[Chunk]] = [[] for _ in chunks]
+
+        async def look(at: int, chunk: Chunk) -> None:
+            passage = passages.get((chunk.source, chunk.content))
+            if not passage or chunk.source is None or chunk.source == OKP:
+                return
+            store = self._settings.store_ids.get(chunk.source, chunk.source)
+            try:
+                before, after = await self._stores.neighbours(store, passage, self._settings.neighbours)
+            except LightspeedError as error:
+                logger.warning("A passage of %s is given without its neighbours: %s", store, error)
+                return
+            # The nearest first, so that each touches what is there already.
+            around[at] = [
+                Chunk(passage.content, chunk.source, None, dict(passage.metadata))
+                for passage in (*reversed(before), *after)
+            ]
+
+        await _together([lambda at=at, chunk=chunk: look(at, chunk) for at, chunk in enumerate(chunks)])  # type: ignore[misc]
+        return [neighbour for group in around for neighbour in group]
+
+    def _within_budget(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """The best that fit; a smaller one may take the room that a larger one did not find."""
+        room = self._settings.max_tokens
+        if room is None:
+            return list(chunks)
+        kept: list[Chunk] = []
+        for chunk in chunks:
+            tokens = int(len(chunk.content) / _CHARACTERS_PER_TOKEN) + 1
+            if tokens <= room:
+                kept.append(chunk)
+                room -= tokens
+        return kept
 
 
 async def _together(jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
@@ -97,11 +228,3 @@ async def _together(jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> 
     async with anyio.create_task_group() as group:
         for job in jobs:
             group.start_soon(job)
-
-
-def _distinct(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The first of each text."""
-    first: dict[str, Chunk] = {}
-    for chunk in chunks:
-        first.setdefault(chunk.content, chunk)
-    return list(first.values())

@@ -1,57 +1,51 @@
-"""The knowledge stores of the stack: passages with their vectors, found by meaning."""
+"""The knowledge stores of the stack: passages with their vectors, found by meaning and by words.
+
+Stores of our own provider are used directly, all others through the stack's protocol, which cannot list what they hold.
+"""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anyio import Lock, to_thread
-from llama_stack_api import (
-    Api,
-    ChunkForDeletion,
-    ChunkMetadata,
-    DeleteChunksRequest,
-    EmbeddedChunk,
-    InsertChunksRequest,
-    OpenAIEmbeddingsRequestWithExtraBody,
-    QueryChunksRequest,
-)
+from anyio import to_thread
+from llama_stack_api import Api, ChunkMetadata, EmbeddedChunk, InsertChunksRequest, QueryChunksRequest
 
-from lightspeed.errors import NotFound
-from lightspeed.stack.passages import EmbeddingModel, NewPassage, Passage
+from lightspeed.errors import BadRequest, Forbidden, NotFound
+from lightspeed.stack.embedding import Embeddings, Question, Vectors
+from lightspeed.stack.passages import EmbeddingModel, ImportReport, NewPassage, Passage
+from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk
+
+if TYPE_CHECKING:
+    from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore
 
 logger = logging.getLogger(__name__)
-
-_EMBEDDED_AT_ONCE = 256
 
 
 class KnowledgeStores:
     """Searches and fills the vector stores that the run configuration names, or that were made since."""
 
     def __init__(self, impls: Mapping[Any, Any]) -> None:
-        self._vector_io = impls.get(Api.vector_io)
-        self._table = impls.get(Api.vector_stores)
-        self._inference = impls.get(Api.inference)
-        self._versions: dict[str, tuple[int, ...]] = {}
-        self._reading = Lock()
+        self._vector_io: Any = impls.get(Api.vector_io)
+        self._table: Any = impls.get(Api.vector_stores)
+        self._embeddings = Embeddings(impls.get(Api.inference))
 
     async def open(self) -> None:
         """Read what stands in the databases, so that the first question does not have to."""
-        for store in await self.ids():
+        for store in await self._stores():
             try:
-                await self._refresh(store)
+                chunks = await self._chunk_store(store)
+                if chunks is not None:
+                    await to_thread.run_sync(chunks.refresh)
             except Exception as error:
-                logger.warning("Knowledge store %s cannot be read: %s", store, error)
+                logger.warning("Knowledge store %s cannot be read: %s", store.identifier, error)
 
     async def ids(self) -> list[str]:
-        if self._table is None:
-            return []
-        stores = await self._table.list_vector_stores()
-        return [store.identifier for store in stores if store.provider_id in self._table.impls_by_provider_id]
+        return [store.identifier for store in await self._stores()]
 
     async def embedding_model(self) -> EmbeddingModel | None:
         """The model of the first store, which new stores use too."""
-        stores = await self._table.list_vector_stores() if self._table is not None else []
+        stores = await self._stores()
         return EmbeddingModel(stores[0].embedding_model, stores[0].embedding_dimension) if stores else None
 
     async def create(self, store: str, model: EmbeddingModel) -> None:
@@ -60,130 +54,198 @@ class KnowledgeStores:
             raise NotFound("Vector store provider", "vector_io")
         if store not in await self.ids():
             await self._table.register_vector_store(
-                vector_store_id=store, embedding_model=model.name, embedding_dimension=model.dimension
+                vector_store_id=store,
+                embedding_model=model.name,
+                embedding_dimension=model.dimension,
+                provider_id=self._writable_provider(),
             )
 
-    async def search(self, store: str, query: str, limit: int) -> list[Passage]:
-        """The nearest passages of one store, best first. Raises NotFound for a store that is not there."""
-        if self._vector_io is None or store not in await self.ids():
-            raise NotFound("Vector store", store)
-        await self._refresh(store)
-        found = await self._vector_io.query_chunks(
-            QueryChunksRequest(
-                vector_store_id=store, query=query, params={"max_chunks": limit, "mode": "vector"}
-            )
-        )
-        return [
-            Passage(_text(chunk.content), _bounded(score), dict(chunk.metadata))
-            for chunk, score in zip(found.chunks, found.scores, strict=True)
+    def question(self, text: str) -> Question:
+        return Question(text, self._embeddings)
+
+    async def embed(self, model: str, text: str) -> list[float]:
+        """The vector of one text."""
+        vectors = await self._embeddings.embed(model, [text])
+        return [float(value) for value in vectors[0]]
+
+    async def search(self, store: str, question: Question, limit: int) -> list[Passage]:
+        """The best passages of one store, best first. Raises NotFound for a store that is not there."""
+        registered = await self._registered(store)
+        chunks = await self._chunk_store(registered)
+        if chunks is None:
+            return await self._search_elsewhere(registered, question, limit)
+        mode = self._table.impls_by_provider_id[registered.provider_id].config.mode
+        if mode == "keyword":
+            found = await to_thread.run_sync(chunks.search_keyword, question.text, limit)
+        else:
+            vector = await question.vector(registered.embedding_model)
+            if mode == "vector":
+                found = await to_thread.run_sync(chunks.search_vector, vector, limit)
+            else:
+                found = await to_thread.run_sync(chunks.search_hybrid, question.text, vector, limit)
+        return [_passage(hit.chunk, hit.score, f"{mode} {registered.embedding_model}") for hit in found]
+
+    async def neighbours(
+        self, store: str, passage: str, count: int
+    ) -> tuple[Sequence[Passage], Sequence[Passage]]:
+        """Up to `count` passages just before and after one in its document, where the store can tell."""
+        registered = await self._registered(store)
+        chunks = await self._chunk_store(registered)
+        if chunks is None:
+            return (), ()
+
+        def around() -> tuple[list[Chunk], list[Chunk]]:
+            found = chunks.chunks([passage])
+            return chunks.neighbours(found[0], count) if found else ([], [])
+
+        before, after = await to_thread.run_sync(around)
+        model = registered.embedding_model
+        return [_passage(chunk, 0.0, model) for chunk in before], [
+            _passage(chunk, 0.0, model) for chunk in after
         ]
 
     async def insert(
         self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
     ) -> None:
-        """Embed passages and store them; documents whose ids are in `replacing` go just before."""
-        if self._vector_io is None or self._table is None or self._inference is None:
-            raise NotFound("Vector store", store)
-        registered = await self._table.get_object_by_identifier("vector_store", store)
-        if registered is None:
-            raise NotFound("Vector store", store)
-        vectors: list[list[float]] = []
-        for start in range(0, len(passages), _EMBEDDED_AT_ONCE):
-            texts = [passage.content for passage in passages[start : start + _EMBEDDED_AT_ONCE]]
-            answer = await self._inference.openai_embeddings(
-                OpenAIEmbeddingsRequestWithExtraBody(model=registered.embedding_model, input=texts)
-            )
-            vectors.extend(item.embedding for item in answer.data)
-        chunks = [
-            _embedded(passage, vector, registered.embedding_model)
-            for passage, vector in zip(passages, vectors, strict=True)
-        ]
-        if replacing:
-            await self.delete_documents(store, replacing)
-        await self._vector_io.insert_chunks(InsertChunksRequest(vector_store_id=store, chunks=chunks))
-        await self._seen(store)
+        """Embed passages and store them in place of documents whose ids are in `replacing`, all or nothing.
+
+        Raises NotFound, Forbidden for a store that is read-only, StorageError.
+        """
+        registered = await self._registered(store)
+        chunks = await self._chunk_store(registered, to_change=True)
+        vectors = await self._embeddings.embed(
+            registered.embedding_model, [passage.content for passage in passages]
+        )
+        if chunks is None:
+            await self._insert_elsewhere(registered, passages, vectors)
+            return
+        new = [_new_chunk(passage) for passage in passages]
+        await to_thread.run_sync(lambda: chunks.insert(new, vectors, replacing=replacing))
 
     async def documents(self, store: str) -> dict[str, str]:
-        """The content hash of each document in a store, by document id."""
-        hashes: dict[str, str] = {}
-        for chunk in await self._stored(store):
-            if chunk.metadata.get("document_id"):
-                hashes[str(chunk.metadata["document_id"])] = str(chunk.metadata.get("content_hash", ""))
-        return hashes
+        """The content hash of each document in a store, by document id; nothing if the store cannot tell."""
+        chunks = await self._chunk_store(await self._registered(store))
+        return {} if chunks is None else await to_thread.run_sync(chunks.documents)
 
     async def delete_documents(self, store: str, documents: Collection[str]) -> int:
-        """Remove documents from a store; returns how many passages went with them."""
-        gone = [
-            chunk for chunk in await self._stored(store) if chunk.metadata.get("document_id") in documents
-        ]
-        if gone:
-            provider = await self._provider(store)
-            await provider.delete_chunks(
-                DeleteChunksRequest(
-                    vector_store_id=store,
-                    chunks=[
-                        ChunkForDeletion(
-                            chunk_id=chunk.chunk_id, document_id=str(chunk.metadata["document_id"])
-                        )
-                        for chunk in gone
-                    ],
-                )
+        """Remove documents from a store; returns how many passages went with them. Raises Forbidden, BadRequest."""
+        registered = await self._registered(store)
+        chunks = await self._chunk_store(registered, to_change=True)
+        if chunks is None:
+            raise BadRequest(f"Provider {registered.provider_id} cannot tell the documents of store {store}.")
+        return await to_thread.run_sync(chunks.delete_documents, documents)
+
+    async def import_stock(self, store: str, path: Path, stock: str) -> ImportReport:
+        """Take over a store of the stack's own `inline::faiss` from a database file, which stays as it is.
+
+        Raises NotFound, Forbidden, BadRequest for vectors of another dimension, StorageError.
+        """
+        registered = await self._registered(store)
+        chunks = await self._chunk_store(registered, to_change=True)
+        if chunks is None:
+            raise BadRequest(
+                f"Store {store} is not of the provider type inline::faiss-sqlite, so nothing is imported."
             )
-            await _forget_the_last(provider.cache[store].index)
-            await self._seen(store)
-        return len(gone)
+        return await to_thread.run_sync(_import, chunks, path, stock)
 
-    async def _provider(self, store: str) -> Any:
+    async def _stores(self) -> list[Any]:
         if self._table is None:
+            return []
+        stores = await self._table.list_vector_stores()
+        return [store for store in stores if store.provider_id in self._table.impls_by_provider_id]
+
+    async def _registered(self, store: str) -> Any:
+        found = (
+            await self._table.get_object_by_identifier("vector_store", store)
+            if self._table is not None
+            else None
+        )
+        if found is None or found.provider_id not in self._table.impls_by_provider_id:
             raise NotFound("Vector store", store)
-        return await self._table.get_provider_impl(store)
+        return found
 
-    async def _stored(self, store: str) -> list[Any]:
-        await self._refresh(store)
-        provider = await self._provider(store)
-        return list(provider.cache[store].index.chunk_by_index.values())
+    async def _chunk_store(self, registered: Any, *, to_change: bool = False) -> "ChunkStore | None":
+        """The store itself, if it is one of ours."""
+        provider = self._table.impls_by_provider_id[registered.provider_id]
+        if not hasattr(provider, "chunk_store"):
+            return None
+        if to_change and provider.is_read_only:
+            raise Forbidden(f"Store {registered.identifier} is configured as read-only.")
+        opened: "ChunkStore" = await provider.chunk_store(registered.identifier)
+        return opened
 
-    async def _refresh(self, store: str) -> None:
-        """The stock FAISS provider reads a store once; another process may have filled it since."""
-        provider = await self._provider(store)
-        if not hasattr(provider, "cache") or not hasattr(provider, "kvstore"):
-            return
-        version = await to_thread.run_sync(_version, provider.kvstore)
-        if self._versions.get(store) == version:
-            return
-        async with self._reading:
-            if self._versions.get(store) == version:
-                return
-            held = provider.cache.get(store)
-            if held is None:
-                await provider._get_and_cache_vector_store_index(store)
-            elif store in self._versions:
-                held.index = await type(held.index).create(
-                    held.vector_store.embedding_dimension, provider.kvstore, store
-                )
-            self._versions[store] = version
+    def _writable_provider(self) -> str | None:
+        for identifier, provider in self._table.impls_by_provider_id.items():
+            if not getattr(provider, "is_read_only", False):
+                return str(identifier)
+        return None
 
-    async def _seen(self, store: str) -> None:
-        provider = await self._provider(store)
-        if hasattr(provider, "kvstore"):
-            self._versions[store] = await to_thread.run_sync(_version, provider.kvstore)
+    async def _search_elsewhere(self, registered: Any, question: Question, limit: int) -> list[Passage]:
+        request = QueryChunksRequest(
+            vector_store_id=registered.identifier,
+            query=question.text,
+            params={"max_chunks": limit, "mode": "vector"},
+        )
+        found = await self._vector_io.query_chunks(request)
+        return [
+            Passage(
+                _text(chunk.content),
+                _bounded(score),
+                dict(chunk.metadata),
+                chunk.chunk_id,
+                registered.provider_id,
+            )
+            for chunk, score in zip(found.chunks, found.scores, strict=True)
+        ]
+
+    async def _insert_elsewhere(
+        self, registered: Any, passages: Sequence[NewPassage], vectors: Vectors
+    ) -> None:
+        chunks = [
+            _embedded(passage, vector, registered.embedding_model)
+            for passage, vector in zip(passages, vectors.tolist(), strict=True)
+        ]
+        request = InsertChunksRequest(vector_store_id=registered.identifier, chunks=chunks)
+        await self._vector_io.insert_chunks(request)
 
 
-async def _forget_the_last(index: Any) -> None:
-    """The stock FAISS index keeps the text of a chunk that stood last when it was deleted, and is then out of step."""
-    left_over = [position for position in index.chunk_by_index if position >= index.index.ntotal]
-    if left_over:
-        for position in left_over:
-            del index.chunk_by_index[position]
-        await index._save_index()
+def stores_in(path: Path) -> list[str]:
+    """The ids of the stores in a database of the stack's own `inline::faiss`. Raises StorageError."""
+    from lightspeed.stack.providers.faiss_sqlite.stock_store import stock_stores
+
+    return [store.id for store in stock_stores(path)]
 
 
-def _version(kvstore: Any) -> tuple[int, ...]:
-    database = getattr(kvstore, "db_path", None)
-    if not database:
-        return ()
-    files = (Path(database), Path(f"{database}-wal"))
-    return tuple(file.stat().st_mtime_ns for file in files if file.exists())
+def _import(chunks: "ChunkStore", path: Path, stock: str) -> ImportReport:
+    from lightspeed.stack.providers.faiss_sqlite.stock_store import StockStoreReader
+
+    with StockStoreReader(path, stock) as reader:
+        if reader.dimension != chunks.dimension:
+            raise BadRequest(
+                f"The vectors of {stock} in {path} have {reader.dimension} dimensions, those of the store {chunks.dimension}."
+            )
+        for new, vectors in reader.batches():
+            chunks.insert(new, vectors)
+        report = reader.report
+    return ImportReport(report.read, report.skipped, tuple(report.problems))
+
+
+def _passage(chunk: Chunk, score: float, scale: str) -> Passage:
+    metadata: dict[str, Any] = dict(chunk.metadata)
+    for key, value in (("document_id", chunk.document_id), ("file_id", chunk.file_id)):
+        if value is not None:
+            metadata.setdefault(key, value)
+    return Passage(chunk.content, score, metadata, chunk.id, scale)
+
+
+def _new_chunk(passage: NewPassage) -> NewChunk:
+    return NewChunk(
+        passage.id,
+        passage.content,
+        document_id=str(passage.metadata.get("document_id", "")) or None,
+        metadata=passage.metadata,
+        token_count=passage.token_count,
+    )
 
 
 def _embedded(passage: NewPassage, vector: list[float], embedding_model: str) -> EmbeddedChunk:
@@ -204,8 +266,8 @@ def _embedded(passage: NewPassage, vector: list[float], embedding_model: str) ->
 
 
 def _bounded(score: float) -> float:
-    """The stock provider scores 1/d² for a squared distance d²; this is 1/(1+d²)."""
-    return 1.0 if score == float("inf") else score / (1.0 + score)
+    """Distances turned to scores have no upper bound; an exact match is infinite."""
+    return 1.0 if score == float("inf") else max(0.0, score) / (1.0 + max(0.0, score))
 
 
 def _text(content: Any) -> str:

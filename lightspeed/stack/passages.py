@@ -7,11 +7,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stored piece of a document. `score` lies between 0 and 1; the text that was asked for itself scores 1."""
+    """A stored piece of a document. `score` lies between 0 and 1; the text that was asked for itself scores 1.
+
+    Scores of one `scale` can be compared, also between stores. `id` names the piece in its store.
+    """
 
     content: str
     score: float
     metadata: Mapping[str, Any]
+    id: str = ""
+    scale: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +35,12 @@ class EmbeddingModel:
 
     name: str
     dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was taken over from a database of another program; `problems` has a line for each of the first."""
+
+    passages: int
+    skipped: int
+    problems: tuple[str, ...]

@@ -115,7 +115,7 @@ DEFAULTS: dict[str, Any] = {
     "rlsapi_v1": {"allow_verbose_infer": False, "quota_subject": None},
     "splunk": None,
     "deployment_environment": "development",
-    "rag": {"inline": [], "tool": [], "max_chunks": 10},
+    "rag": {"inline": [], "tool": [], "max_chunks": 10, "max_tokens": 8000, "neighbours": 0},
     "okp": {"rhokp_url": None, "offline": True, "chunk_filter_query": None},
     "reranker": {"enabled": False, "model": "cross-encoder/ms-marco-MiniLM-L6-v2"},
     "skills": None,

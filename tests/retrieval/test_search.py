@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from lightspeed.errors import NotFound
+from lightspeed.errors import NotFound, StorageError
+from lightspeed.retrieval.okp.request import PortalQuery
+from lightspeed.retrieval.references import Chunk
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.passages import Passage
 
@@ -20,19 +22,23 @@ class Shelves:
     async def ids(self) -> list[str]:
         return list(self.stores)
 
-    async def search(self, store: str, query: str, limit: int) -> list[Passage]:
+    def question(self, text: str) -> str:
+        return text
+
+    async def search(self, store: str, question: str, limit: int) -> list[Passage]:
         if store == "broken":
             raise OSError("disk on fire")
         if store not in self.stores:
             raise NotFound("Vector store", store)
         return [Passage(text, score, {}) for text, score in self.stores[store]][:limit]
 
+    async def neighbours(self, store: str, passage: str, count: int) -> tuple[list[Passage], list[Passage]]:
+        return [], []
+
 
 async def test_results_are_merged_best_first_weighted_distinct_and_limited() -> None:
     shelves = Shelves(a=[("one", 0.9), ("two", 0.5)], b=[("three", 0.6), ("one", 0.2)])
-    search = KnowledgeSearch(
-        shelves, KnowledgeSettings(inline=("a", "b"), weights={"b": 1.4}, inline_limit=2)
-    )
+    search = KnowledgeSearch(shelves, KnowledgeSettings(inline=("a", "b"), weights={"b": 1.4}, max_chunks=2))
     found = await search.inline("query")
     assert [(chunk.content, chunk.source) for chunk in found] == [("one", "a"), ("three", "b")]
     assert found[1].score == pytest.approx(0.84)
@@ -71,4 +77,95 @@ async def test_the_stores_of_the_tool(
     inline: tuple[str, ...], tool: tuple[str, ...], requested: tuple[str, ...] | None, stores: list[str]
 ) -> None:
     search = KnowledgeSearch(Shelves(a=[], b=[]), KnowledgeSettings(inline=inline, tool=tool))
-    assert await search.tool_stores(requested) == stores
+    assert await search.tool_stores(requested, "somebody") == stores
+
+
+class Book(Shelves):
+    """One document of ten passages, of which the fifth is found."""
+
+    async def search(self, store: str, question: str, limit: int) -> list[Passage]:
+        return [_page(5, 0.9)]
+
+    async def neighbours(self, store: str, passage: str, count: int) -> tuple[list[Passage], list[Passage]]:
+        assert passage == "p5"
+        return [_page(n, 0.0) for n in range(5 - count, 5)], [_page(n, 0.0) for n in range(6, 6 + count)]
+
+
+def _page(number: int, score: float) -> Passage:
+    return Passage(
+        f"Page {number}.", score, {"document_id": "book", "chunk_index": number}, f"p{number}", "minilm"
+    )
+
+
+async def test_a_passage_is_given_with_its_neighbours() -> None:
+    search = KnowledgeSearch(Book(book=[]), KnowledgeSettings(inline=("book",), neighbours=2))
+    (found,) = await search.inline("page")
+    assert found.content.split("\n") == ["Page 3.", "Page 4.", "Page 5.", "Page 6.", "Page 7."]
+    assert found.score == 0.9
+
+
+async def test_passages_have_a_budget_and_a_small_one_takes_the_room_that_is_left() -> None:
+    shelves = Shelves(a=[("x" * 320, 0.9), ("y" * 3200, 0.8), ("z" * 640, 0.7)])
+    search = KnowledgeSearch(shelves, KnowledgeSettings(inline=("a",), max_tokens=310))
+    assert [chunk.content[0] for chunk in await search.inline("query")] == ["x", "z"]
+
+
+class Lenders:
+    """Everyone owns what begins with the own name; `a` is configured."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    async def visible(self, user_id: str, stores: Sequence[str]) -> list[str]:
+        if self.error:
+            raise self.error
+        return [store for store in stores if store.startswith(user_id)]
+
+
+async def test_nobody_searches_the_stores_of_others() -> None:
+    shelves = Shelves(shared=[], ann1=[], bob1=[])
+    search = KnowledgeSearch(shelves, KnowledgeSettings(store_ids={"manual": "shared"}), owners=Lenders())
+    assert await search.tool_stores(None, "ann") == ["manual", "ann1"]
+    assert await search.tool_stores(None, "bob") == ["manual", "bob1"]
+    assert await search.tool_stores(("bob1", "manual", "ann1"), "ann") == ["manual", "ann1"]
+
+
+async def test_where_owners_cannot_be_told_only_configured_stores_are_searched() -> None:
+    search = KnowledgeSearch(
+        Shelves(shared=[], ann1=[]),
+        KnowledgeSettings(store_ids={"manual": "shared"}),
+        owners=Lenders(StorageError("gone")),
+    )
+    assert await search.tool_stores(None, "ann") == ["manual"]
+
+
+class Turned:
+    async def rerank(self, query: str, chunks: Sequence[Chunk], keep: int) -> list[Chunk]:
+        return list(reversed(chunks))[:keep]
+
+
+async def test_a_reranker_has_the_last_word() -> None:
+    search = KnowledgeSearch(
+        Shelves(a=[("one", 0.9), ("two", 0.5)]),
+        KnowledgeSettings(inline=("a",), max_chunks=1),
+        reranker=Turned(),
+    )
+    assert [chunk.content for chunk in await search.inline("query")] == ["two"]
+
+
+class Reception:
+    """A portal that says what it was asked."""
+
+    async def search(self, query: str, options: PortalQuery) -> list[Passage]:
+        return [Passage(f"{query} {options.mode}", 17.0, {}, scale="solr")]
+
+
+async def test_the_portal_is_asked_too_whatever_stores_are_requested() -> None:
+    search = KnowledgeSearch(
+        Shelves(a=[("one", 0.9)], b=[("two", 0.8)]),
+        KnowledgeSettings(inline=("a", "b", "okp")),
+        portal=Reception(),
+    )
+    found = await search.inline("query", ["b"], PortalQuery("lexical"))
+    assert {(chunk.content, chunk.source) for chunk in found} == {("two", "b"), ("query lexical", "okp")}
+    assert [chunk.source for chunk in await search.inline("query", [])] == ["okp"]

@@ -1,0 +1,80 @@
+"""Passages that stand side by side in a document, joined to one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lightspeed.retrieval.references import Chunk
+
+_PLACE_KEYS = ("chunk_index", "position")
+_LONGEST_OVERLAP = 2000
+_SHORTEST_OVERLAP = 12
+
+
+@dataclass(slots=True)
+class _Run:
+    """Neighbours by their place in the document; `best` is the first that was found."""
+
+    best: Chunk
+    parts: dict[int, Chunk] = field(default_factory=dict)
+
+    def joined(self) -> Chunk:
+        if len(self.parts) < 2:
+            return self.best
+        content = ""
+        for _, part in sorted(self.parts.items()):
+            content = joined_texts(content, part.content) if content else part.content
+        return Chunk(content, self.best.source, self.best.score, self.best.attributes)
+
+
+def joined(chunks: Sequence[Chunk], limit: int) -> list[Chunk]:
+    """The first `limit` passages, best first; one that stands beside a better one is joined to it.
+
+    A joined passage keeps the score and the attributes of its best part.
+    """
+    runs: list[_Run] = []
+    for chunk in chunks:
+        place = place_of(chunk)
+        beside = [] if place is None else [run for run in runs if _touches(run, chunk, place)]
+        if not beside:
+            if len(runs) < limit:
+                runs.append(_Run(chunk, {} if place is None else {place: chunk}))
+            continue
+        first, *others = beside
+        assert place is not None
+        first.parts.setdefault(place, chunk)
+        for other in others:
+            # The new one closes the gap between the two.
+            first.parts.update(other.parts)
+            runs.remove(other)
+    return [run.joined() for run in runs]
+
+
+def place_of(chunk: Chunk) -> int | None:
+    """Where a passage stands in its document, if its attributes tell."""
+    for key in _PLACE_KEYS:
+        value = chunk.attributes.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def joined_texts(first: str, second: str) -> str:
+    """Two passages in reading order as one: a heading that both begin with, and an overlap, stand there once."""
+    heading, _, rest = second.partition("\n")
+    if rest and first.partition("\n")[0] == heading:
+        second = rest
+    second = second.lstrip("\n")
+    for length in range(min(len(first), len(second), _LONGEST_OVERLAP), _SHORTEST_OVERLAP - 1, -1):
+        if first.endswith(second[:length]):
+            return first + second[length:]
+    return f"{first}\n{second}"
+
+
+def _touches(run: _Run, chunk: Chunk, place: int) -> bool:
+    document = chunk.attributes.get("document_id")
+    return (
+        document is not None
+        and run.best.source == chunk.source
+        and run.best.attributes.get("document_id") == document
+        and any(abs(place - other) <= 1 for other in run.parts)
+    )

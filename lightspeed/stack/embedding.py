@@ -1,0 +1,50 @@
+"""Texts to vectors, by the embedding models of the stack."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from anyio import Lock
+from llama_stack_api import OpenAIEmbeddingsRequestWithExtraBody
+
+Vectors = npt.NDArray[np.float32]
+
+_EMBEDDED_AT_ONCE = 256
+
+
+class Embeddings:
+    """Asks the stack's inference for vectors."""
+
+    def __init__(self, inference: Any) -> None:
+        self._inference = inference
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Vectors:
+        """Vectors of texts x dimension, in the order of the texts."""
+        parts = [
+            await self._embed(model, texts[start : start + _EMBEDDED_AT_ONCE])
+            for start in range(0, len(texts), _EMBEDDED_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+    async def _embed(self, model: str, texts: Sequence[str]) -> Vectors:
+        request = OpenAIEmbeddingsRequestWithExtraBody(model=model, input=list(texts))
+        answer = await self._inference.openai_embeddings(request)
+        return np.array([item.embedding for item in answer.data], np.float32)
+
+
+class Question:
+    """What is looked for. It is embedded at most once for each model, however many stores are searched."""
+
+    def __init__(self, text: str, embeddings: Embeddings) -> None:
+        self.text = text
+        self._embeddings = embeddings
+        self._vectors: dict[str, Vectors] = {}
+        self._lock = Lock()
+
+    async def vector(self, model: str) -> Vectors:
+        """One vector. The model is named as in the stack."""
+        async with self._lock:
+            if model not in self._vectors:
+                self._vectors[model] = (await self._embeddings.embed(model, [self.text]))[0]
+            return self._vectors[model]

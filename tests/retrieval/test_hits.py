@@ -1,0 +1,56 @@
+"""One order for what several stores have found."""
+
+import pytest
+
+from lightspeed.retrieval.hits import Hit, fused
+from lightspeed.retrieval.references import Chunk
+
+
+def hit(text: str, score: float, *, source: str = "a", scale: str = "minilm", weight: float = 1.0) -> Hit:
+    return Hit(Chunk(text, source, score), scale, weight)
+
+
+def texts(hits: list[Hit]) -> list[str]:
+    return [hit.chunk.content for hit in hits]
+
+
+def test_scores_of_one_scale_decide_with_their_weights() -> None:
+    found = fused([hit("one", 0.9), hit("two", 0.5), hit("three", 0.6, source="b", weight=1.4)])
+    assert texts(found) == ["one", "three", "two"]
+    assert found[1].chunk.score == pytest.approx(0.84)
+    assert found[1].weight == 1
+
+
+def test_scores_of_other_scales_count_by_rank() -> None:
+    """A Solr score of 17 says nothing against a cosine of 0.9."""
+    solr = [hit(f"s{n}", 17.0 - n, source="okp", scale="solr") for n in range(3)]
+    ours = [hit(f"o{n}", 0.9 - n / 10) for n in range(3)]
+    found = fused([*solr, *ours])
+    assert [set(texts(found)[at : at + 2]) for at in (0, 2, 4)] == [{"s0", "o0"}, {"s1", "o1"}, {"s2", "o2"}]
+    scores = [hit.chunk.score or 0 for hit in found]
+    assert scores[0] == 1
+    assert scores[-1] == pytest.approx(61 / 63)
+
+
+def test_two_stores_of_one_scale_share_a_ranking_beside_another_scale() -> None:
+    found = fused(
+        [
+            hit("a0", 0.9),
+            hit("a1", 0.8, source="b"),
+            hit("s0", 5.0, scale="solr"),
+            hit("s1", 4.0, scale="solr"),
+        ]
+    )
+    assert texts(found)[2:] == ["a1", "s1"]
+
+
+def test_weights_count_with_ranks_too() -> None:
+    found = fused(
+        [hit("a0", 0.9), hit("s0", 5.0, scale="solr", weight=2), hit("s1", 4.0, scale="solr", weight=2)]
+    )
+    assert texts(found) == ["s0", "s1", "a0"]
+
+
+def test_a_text_that_two_stores_hold_stands_there_once() -> None:
+    found = fused([hit("the  same\ntext", 0.5, source="b"), hit("the same text", 0.9)])
+    assert [(found.chunk.source, found.chunk.score) for found in found] == [("a", 0.9)]
