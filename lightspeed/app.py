@@ -12,12 +12,16 @@ from lightspeed.api import (
     conversations,
     conversations_v2,
     feedback,
+    files,
     health,
     info,
     metrics,
     models,
     query,
+    rags,
     streaming_query,
+    vector_store_files,
+    vector_stores,
 )
 from lightspeed.api.docs import Documentation
 from lightspeed.api.endpoint import Gates
@@ -39,6 +43,10 @@ ENDPOINTS = (
     *conversations.ENDPOINTS,
     *conversations_v2.ENDPOINTS,
     *models.ENDPOINTS,
+    *rags.ENDPOINTS,
+    *vector_stores.ENDPOINTS,
+    *vector_store_files.ENDPOINTS,
+    *files.ENDPOINTS,
     *feedback.ENDPOINTS,
     *info.ENDPOINTS,
     *health.ENDPOINTS,

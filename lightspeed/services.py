@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,13 +21,12 @@ from lightspeed.assistant.settings import (
 )
 from lightspeed.configuration.hints import hints
 from lightspeed.configuration.loading import state_directory
-from lightspeed.configuration.rag import ByokRag
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError
-from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.enrichment import enriched
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.models import Model
+from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.run_configuration import load_run_configuration
 from lightspeed.telemetry.logging import ReclaimLogging
 from lightspeed.telemetry.metrics import Metrics
@@ -34,10 +34,14 @@ from lightspeed.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from lightspeed.assistant.interruption import Interruptions
     from lightspeed.assistant.recorder import Recorder
+    from lightspeed.retrieval.opening import Knowledge
     from lightspeed.stack.client import EmbeddedStack
+    from lightspeed.stack.files import Files
+    from lightspeed.stack.vector_stores import VectorStores
     from lightspeed.storage.conversations import Conversations
     from lightspeed.storage.erasure import Erasure
     from lightspeed.storage.feedback import FeedbackStore
+    from lightspeed.storage.ownership import Ownership
     from lightspeed.storage.store import Store
     from lightspeed.storage.switches import Switches
 
@@ -54,6 +58,12 @@ class Plan:
     run_configuration: Mapping[str, Any]
     run_configuration_file: Path
 
+    @property
+    def configured_stores(self) -> frozenset[str]:
+        """The ids of the vector stores that the configuration files name."""
+        registered = (self.run_configuration.get("registered_resources") or {}).get("vector_stores") or ()
+        return frozenset(str(store.get("vector_store_id")) for store in registered)
+
 
 @dataclass(frozen=True)
 class Services:
@@ -66,6 +76,11 @@ class Services:
     assistant: Assistant
     interruptions: "Interruptions"
     background: Sequence[asyncio.Task[None]]
+    vector_stores: "VectorStores"
+    files: "Files"
+    ownership: "Ownership"
+    knowledge: "Knowledge"
+    started_at: int  # seconds since 1970
 
     @property
     def conversations(self) -> "Conversations":
@@ -97,7 +112,7 @@ class Services:
         found = [("database", trouble) for trouble in await self.store.trouble()]
         if waiting := self.recorder.waiting:
             found.append(("database", f"turns that wait to be recorded: {waiting}"))
-        return found
+        return [*found, *await self.knowledge.impacts()]
 
     async def close(self, grace: float = 30.0) -> None:
         """Let running Turns end, then stop the parts in reverse order."""
@@ -107,6 +122,7 @@ class Services:
         await asyncio.gather(*self.background, return_exceptions=True)
         await self.interruptions.close()
         await self.recorder.close()
+        await self.knowledge.close()
         await self.stack.close()
         await self.store.close()
 
@@ -123,8 +139,20 @@ def read_plan(configuration: Configuration, source: Path, environment: Mapping[s
         configuration.byok_rag,
         source,
         state_directory(environment),
+        _portal_model(configuration, environment),
     )
     return Plan(configuration, run_configuration, run_file)
+
+
+def _portal_model(configuration: Configuration, environment: Mapping[str, str]) -> EmbeddingModel | None:
+    """The model by which the Offline Knowledge Portal is searched, if it is."""
+    from lightspeed.retrieval.okp.settings import PortalSettings
+    from lightspeed.retrieval.opening import uses_portal
+
+    if not uses_portal(configuration):
+        return None
+    settings = PortalSettings.read(configuration.okp, environment)
+    return EmbeddingModel(settings.embedding_model, settings.embedding_dimension)
 
 
 def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
@@ -132,8 +160,6 @@ def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
     later = {
         "a2a_state": configuration.a2a_state.sqlite is not None
         or configuration.a2a_state.postgres is not None,
-        "okp": "okp" in (*configuration.rag.inline, *configuration.rag.tool),
-        "reranker.enabled": configuration.reranker.enabled,
         "rlsapi_v1": configuration.rlsapi_v1.allow_verbose_infer
         or configuration.rlsapi_v1.quota_subject is not None,
         "quota_handlers.enable_token_history": configuration.quota_handlers.enable_token_history,
@@ -154,7 +180,7 @@ async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lamb
         opened.push_async_callback(store.close)
         stack = await start_stack(plan, progress)
         opened.push_async_callback(stack.close)
-        services = await _assemble(plan.configuration, stack, store, metrics)
+        services = await _assemble(plan, stack, store, metrics)
         opened.pop_all()
         return services
 
@@ -184,13 +210,21 @@ async def _open_store(configuration: Configuration) -> "Store":
     return store
 
 
-async def _assemble(
-    configuration: Configuration, stack: "EmbeddedStack", store: "Store", metrics: Metrics
-) -> Services:
+async def _assemble(plan: Plan, stack: "EmbeddedStack", store: "Store", metrics: Metrics) -> Services:
+    configuration = plan.configuration
     from lightspeed.assistant.interruption import Interruptions
     from lightspeed.assistant.recorder import Recorder
+    from lightspeed.retrieval.opening import open_knowledge
+    from lightspeed.stack.files import Files
+    from lightspeed.stack.vector_stores import VectorStores
+    from lightspeed.storage.ownership import Ownership
 
-    _count_models(metrics, await stack.models(), configuration)
+    models = await stack.models()
+    _count_models(metrics, models, configuration)
+    ownership = Ownership(store.databases[0])  # the main one
+    knowledge = await open_knowledge(
+        configuration, plan.configured_stores, stack.knowledge, models, ownership, os.environ
+    )
     for line in warnings(configuration, await stack.knowledge.ids()):
         logger.warning("Configuration: %s", line)
     collection = configuration.user_data_collection
@@ -202,7 +236,7 @@ async def _assemble(
     )
     assistant = Assistant(
         models=stack,
-        knowledge=KnowledgeSearch(stack.knowledge, _knowledge_settings(configuration)),
+        knowledge=knowledge.search,
         conversations=store.conversations,
         recorder=recorder,
         metrics=metrics,
@@ -214,7 +248,20 @@ async def _assemble(
     background = [
         asyncio.create_task(work, name=name) for name, work in _background(configuration, store).items()
     ]
-    return Services(configuration, stack, store, recorder, assistant, interruptions, background)
+    return Services(
+        configuration,
+        stack,
+        store,
+        recorder,
+        assistant,
+        interruptions,
+        background,
+        vector_stores=VectorStores(stack.client.impls),
+        files=Files(stack.client.impls),
+        ownership=ownership,
+        knowledge=knowledge,
+        started_at=int(time.time()),
+    )
 
 
 def _is_shared(configuration: Configuration) -> bool:
@@ -286,20 +333,4 @@ def _assistant_settings(configuration: Configuration) -> AssistantSettings:
         context_windows=inference.context_windows,
         max_tool_rounds=limits.max_tool_rounds,
         turn_timeout=float(limits.turn_timeout_seconds),
-    )
-
-
-def _knowledge_settings(configuration: Configuration) -> KnowledgeSettings:
-    rag = configuration.rag
-    stores: dict[str, ByokRag] = {}
-    for store in configuration.byok_rag:
-        stores.setdefault(store.rag_id, store)
-    return KnowledgeSettings(
-        inline=tuple(rag.inline),
-        tool=tuple(rag.tool),
-        store_ids={name: store.vector_db_id for name, store in stores.items()},
-        weights={name: store.score_multiplier for name, store in stores.items()},
-        max_chunks=rag.max_chunks,
-        max_tokens=rag.max_tokens,
-        neighbours=rag.neighbours,
     )

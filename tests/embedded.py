@@ -64,6 +64,20 @@ KNOWLEDGE: dict[str, Any] = {
 }
 
 
+def knowledge(folder: Path) -> dict[str, Any]:
+    """The section of providers for knowledge stores in a folder."""
+    return {
+        "vector_io": [
+            {
+                "provider_id": "faiss",
+                "provider_type": "inline::faiss-sqlite",
+                "module": "lightspeed.stack.providers.faiss_sqlite",
+                "config": {"path": str(folder)},
+            }
+        ]
+    }
+
+
 def with_store(configuration: dict[str, Any], *stores: str) -> dict[str, Any]:
     """Registers vector stores that use the scripted embedding model."""
     return configuration | {

@@ -1,7 +1,7 @@
 """Search over the knowledge stores: before a question goes to the model, and as a tool of the model."""
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from lightspeed.stack.passages import Passage
 logger = logging.getLogger(__name__)
 
 _CHARACTERS_PER_TOKEN = 3.2  # a cautious average
+USERS_STORE_PREFIX = "vs_"
 _ANYTHING = PortalQuery()
 _CANDIDATES = 2  # for each passage that is wanted: some are the same, or stand side by side
 
@@ -44,8 +45,8 @@ class Reranker(Protocol):
 
 
 class Owners(Protocol):
-    async def visible(self, user_id: str, stores: Sequence[str]) -> list[str]:
-        """Those of the stores that the user may search: the configured ones and the user's own."""
+    async def visible(self, user_id: str) -> Collection[str]:
+        """The ids of the user's own stores."""
         ...
 
 
@@ -54,7 +55,8 @@ class KnowledgeSettings:
     """Which stores serve which search.
 
     `inline` stores are searched before each question, `tool` stores by the model itself, both by the name that users
-    know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store. Each passage is given
+    know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store. `shared` are the ids of
+    the configured stores. Each passage is given
     with up to `neighbours` passages before and after it; all together have at most `max_tokens`, by estimate.
     """
 
@@ -62,16 +64,14 @@ class KnowledgeSettings:
     tool: tuple[str, ...] = ()
     store_ids: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
     max_chunks: int = 10
     max_tokens: int | None = None
     neighbours: int = 0
 
-    @property
-    def configured(self) -> frozenset[str]:
-        """Ids of the stores that the configuration names."""
-        return frozenset(
-            self.store_ids.get(name, name) for name in (*self.inline, *self.tool, *self.store_ids)
-        )
+    def is_everyones(self, store_id: str) -> bool:
+        """Whether a store is there for all users: those with ids of the kind that users' own have must be configured."""
+        return store_id in self.shared or not store_id.startswith(USERS_STORE_PREFIX)
 
 
 class KnowledgeSearch:
@@ -125,15 +125,15 @@ class KnowledgeSearch:
 
     async def _visible(self, names: Sequence[str], user_id: str) -> list[str]:
         ids = {name: self._settings.store_ids.get(name, name) for name in names}
-        others = [store for store in ids.values() if store not in self._settings.configured]
-        if not others or self._owners is None:
+        everyones = {name for name, store in ids.items() if self._settings.is_everyones(store)}
+        if len(everyones) == len(ids) or self._owners is None:
             return list(names)
         try:
-            seen = set(await self._owners.visible(user_id, others))
+            own = await self._owners.visible(user_id)
         except LightspeedError as error:
             logger.warning("Only configured stores are searched, because owners cannot be told: %s", error)
-            seen = set()
-        return [name for name in names if ids[name] in seen or ids[name] in self._settings.configured]
+            own = ()
+        return [name for name in names if name in everyones or ids[name] in own]
 
     async def _search(self, query: str, names: Sequence[str], portal_options: PortalQuery) -> list[Chunk]:
         if not names or not query.strip():

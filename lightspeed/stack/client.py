@@ -27,6 +27,7 @@ from lightspeed.stack.models import Model
 from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.provider_errors import request_error
 from lightspeed.stack.providers_check import check_providers, import_providers
+from lightspeed.stack.registry import forget_what_has_changed
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class LibraryClient(AsyncLlamaStackAsLibraryClient):  # type: ignore[misc]
     async def initialize(self) -> bool:
         # A set on the class in the stack: a second stack in this process would believe its providers listed already.
         ModelsRoutingTable.listed_providers = set()
+        await forget_what_has_changed(self.config)
         self.stack = Stack(self.config, self.custom_provider_registry)
         await self.stack.initialize()
         self.impls = self.stack.impls

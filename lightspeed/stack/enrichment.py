@@ -8,6 +8,7 @@ from typing import Any
 
 from lightspeed.configuration.rag import ByokRag
 from lightspeed.errors import ConfigurationError, StorageError
+from lightspeed.stack.passages import EmbeddingModel
 
 _STOCK_FAISS = "inline::faiss"
 _OUR_FAISS = {
@@ -24,12 +25,16 @@ type Tree = dict[str, Any]
 
 
 def enriched(
-    run_configuration: Mapping[str, Any], byok: Sequence[ByokRag], source: Path, state: Path
+    run_configuration: Mapping[str, Any],
+    byok: Sequence[ByokRag],
+    source: Path,
+    state: Path,
+    portal_model: EmbeddingModel | None = None,
 ) -> dict[str, Any]:
     """The run configuration with the user's own stores. Entries that it has already are left as they are.
 
     A provider of the stack's `inline::faiss` becomes ours, which reads the database that the stack's own would use and
-    leaves it as it is. `state` is where our providers keep their data unless told otherwise. `source` is the service's
+    leaves it as it is. `portal_model` embeds the questions for the Offline Knowledge Portal. `state` is where our providers keep their data unless told otherwise. `source` is the service's
     configuration file. Raises ConfigurationError with one line for each mistake.
     """
     tree: Tree = {**run_configuration}
@@ -38,11 +43,14 @@ def enriched(
         kind: list(items or ()) for kind, items in (tree.get("registered_resources") or {}).items()
     }
     _replace_stock_faiss(tree, state)
+    _forget_missing_imports(tree)
     problems: list[str] = []
     for position, entry in enumerate(byok):
         problems += [f"{source}: byok_rag[{position}].{line}" for line in _add_store(tree, entry, state)]
     if problems:
         raise ConfigurationError(problems)
+    if portal_model is not None:
+        _add_portal_model(tree, portal_model)
     if tree["providers"].get("vector_io"):
         _add_files(tree, state)
         _add_defaults(tree)
@@ -61,9 +69,20 @@ def _replace_stock_faiss(tree: Tree, state: Path) -> None:
                 "provider_id": provider.get("provider_id"),
                 "config": {
                     "path": str(_folder_beside(database, state)),
-                    **({"import_from": str(database)} if database.exists() else {}),
+                    "import_from": str(database),
                 },
             }
+
+
+def _forget_missing_imports(tree: Tree) -> None:
+    """A store that is to grow may begin without the database of an earlier one."""
+    providers = tree["providers"].get("vector_io") or []
+    for position, provider in enumerate(providers):
+        config = provider.get("config") or {}
+        source = config.get("import_from")
+        if source and not config.get("read_only") and not Path(str(source)).expanduser().exists():
+            kept = {key: value for key, value in config.items() if key != "import_from"}
+            providers[position] = {**provider, "config": kept}
 
 
 def _stock_database(tree: Tree, provider: Mapping[str, Any]) -> Path | None:
@@ -157,11 +176,18 @@ def _add_embedding_model(tree: Tree, entry: ByokRag) -> str:
     if prefix != _SENTENCE_TRANSFORMERS and prefix in _inference_providers(tree):
         return entry.embedding_model
     name = entry.embedding_model.removeprefix(f"{_SENTENCE_TRANSFORMERS}/")
-    add_sentence_transformers_model(tree, f"byok_{entry.rag_id}_embedding", name, entry.embedding_dimension)
+    _add_sentence_transformers_model(tree, f"byok_{entry.rag_id}_embedding", name, entry.embedding_dimension)
     return f"{_SENTENCE_TRANSFORMERS}/{name}"
 
 
-def add_sentence_transformers_model(tree: Tree, model_id: str, name: str, dimension: int) -> None:
+def _add_portal_model(tree: Tree, model: EmbeddingModel) -> None:
+    """Without the package the portal is searched by words only."""
+    prefix, _, name = model.name.partition("/")
+    if prefix == _SENTENCE_TRANSFORMERS and find_spec("sentence_transformers") is not None:
+        _add_sentence_transformers_model(tree, "solr_embedding", name, model.dimension)
+
+
+def _add_sentence_transformers_model(tree: Tree, model_id: str, name: str, dimension: int) -> None:
     """Register an embedding model unless it is there, and its provider."""
     inference = tree["providers"].setdefault("inference", [])
     if _SENTENCE_TRANSFORMERS not in _inference_providers(tree):

@@ -127,6 +127,13 @@ class KnowledgeStores:
         chunks = await self._chunk_store(await self._registered(store))
         return {} if chunks is None else await to_thread.run_sync(chunks.documents)
 
+    async def documents_under(self, store: str, key: str, value: str) -> list[str]:
+        """The ids of the documents whose passages have `value` under `key` in their metadata; none if the store cannot tell."""
+        chunks = await self._chunk_store(await self._registered(store))
+        if chunks is None:
+            return []
+        return await to_thread.run_sync(chunks.documents_where, {"type": "eq", "key": key, "value": value})
+
     async def delete_documents(self, store: str, documents: Collection[str]) -> int:
         """Remove documents from a store; returns how many passages went with them. Raises Forbidden, BadRequest."""
         registered = await self._registered(store)
@@ -171,7 +178,7 @@ class KnowledgeStores:
             return None
         if to_change and provider.is_read_only:
             raise Forbidden(f"Store {registered.identifier} is configured as read-only.")
-        opened: "ChunkStore" = await provider.chunk_store(registered.identifier)
+        opened: ChunkStore = await provider.chunk_store(registered.identifier)
         return opened
 
     def _writable_provider(self) -> str | None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -127,4 +128,29 @@ switches = Table(
     metadata,
     Column("name", FreeText, primary_key=True),
     Column("enabled", Boolean, nullable=False),
+)
+
+# Who made a vector store through the API. Stores of the configuration have no row here.
+vector_stores = Table(
+    "lightspeed_vector_stores",
+    metadata,
+    Column("id", FreeText, primary_key=True),
+    Column("user_id", FreeText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Seconds since 1970.
+    Column("expires_at", BigInteger),
+    Index(None, "user_id", "created_at", "id"),
+)
+
+# Who uploaded a file.
+files = Table(
+    "lightspeed_files",
+    metadata,
+    Column("id", FreeText, primary_key=True),
+    Column("user_id", FreeText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("filename", FreeText, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Index(None, "user_id", "created_at", "id"),
+    Index(None, "created_at", "id"),
 )

@@ -21,7 +21,7 @@ from lightspeed.storage.database import Database
 from lightspeed.storage.pending import PendingTurns
 from lightspeed.storage.transcripts import Transcripts
 from lightspeed.telemetry.metrics import Face, Metrics
-from tests.embedded import KNOWLEDGE, embedded_stack, run_configuration, with_store
+from tests.embedded import embedded_stack, knowledge, run_configuration, with_store
 from tests.postgresql import Postgresql, postgresql_server
 from tests.scripted_model import ScriptedModel
 
@@ -66,7 +66,9 @@ def files_below(folder: Path) -> list[Path]:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with ScriptedModel() as model:
-        configuration = with_store(run_configuration(tmp_path, model, **KNOWLEDGE), "docs", "other")
+        configuration = with_store(
+            run_configuration(tmp_path, model, **knowledge(tmp_path / "knowledge")), "docs", "other"
+        )
         (tmp_path / "stack").mkdir()
         async with embedded_stack(configuration) as stack:
             database = Database.at(tmp_path / "lightspeed.db")

@@ -111,31 +111,30 @@ async def test_passages_have_a_budget_and_a_small_one_takes_the_room_that_is_lef
 
 
 class Lenders:
-    """Everyone owns what begins with the own name; `a` is configured."""
+    """Ann owns one store, Bob another."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
-    async def visible(self, user_id: str, stores: Sequence[str]) -> list[str]:
+    async def visible(self, user_id: str) -> set[str]:
         if self.error:
             raise self.error
-        return [store for store in stores if store.startswith(user_id)]
+        return {f"vs_{user_id}"}
+
+
+SHARED = KnowledgeSettings(store_ids={"manual": "vs_shared"}, shared=frozenset({"vs_shared"}))
 
 
 async def test_nobody_searches_the_stores_of_others() -> None:
-    shelves = Shelves(shared=[], ann1=[], bob1=[])
-    search = KnowledgeSearch(shelves, KnowledgeSettings(store_ids={"manual": "shared"}), owners=Lenders())
-    assert await search.tool_stores(None, "ann") == ["manual", "ann1"]
-    assert await search.tool_stores(None, "bob") == ["manual", "bob1"]
-    assert await search.tool_stores(("bob1", "manual", "ann1"), "ann") == ["manual", "ann1"]
+    shelves = Shelves(ingested=[], vs_shared=[], vs_ann=[], vs_bob=[], vs_nobodys=[])
+    search = KnowledgeSearch(shelves, SHARED, owners=Lenders())
+    assert await search.tool_stores(None, "ann") == ["ingested", "manual", "vs_ann"]
+    assert await search.tool_stores(None, "bob") == ["ingested", "manual", "vs_bob"]
+    assert await search.tool_stores(("vs_bob", "manual", "vs_ann"), "ann") == ["manual", "vs_ann"]
 
 
 async def test_where_owners_cannot_be_told_only_configured_stores_are_searched() -> None:
-    search = KnowledgeSearch(
-        Shelves(shared=[], ann1=[]),
-        KnowledgeSettings(store_ids={"manual": "shared"}),
-        owners=Lenders(StorageError("gone")),
-    )
+    search = KnowledgeSearch(Shelves(vs_shared=[], vs_ann=[]), SHARED, owners=Lenders(StorageError("gone")))
     assert await search.tool_stores(None, "ann") == ["manual"]
 
 
