@@ -75,6 +75,7 @@ class Endpoint:
     `action` guards it: an Action, or Access.AUTHENTICATED, or Access.PUBLIC.
     `request`, `query` and `response` are the models of the JSON body, the query string and the answer;
     without `request` the body is not read, and the handler may read it from `call.request`.
+    `reads` describes a body that the handler reads by itself; its media type is `request_media_type`, too.
     `precondition` runs after authentication and before the body's form is checked.
     `max_body` overrides the limit of the service, in bytes.
     `errors` are documented; those of the gates are documented without being named.
@@ -89,6 +90,7 @@ class Endpoint:
     summary: str
     description: str = ""
     request: type[BaseModel] | None = None
+    reads: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     response: type[BaseModel] | None = None
     status: int = 200

@@ -19,6 +19,10 @@ _ONE = _PATH + "/{file_id}"
 _FILE = "File"
 
 
+class UploadForm(BaseModel):
+    file: bytes = Field(description="The file, with its name.", json_schema_extra={"format": "binary"})
+
+
 class FileResponse(BaseModel):
     id: str = Field(examples=["file-5e884898da28047151d0e56f8dc62927"])
     filename: str
@@ -118,7 +122,9 @@ ENDPOINTS = (
         action=Action.MANAGE_FILES,
         tags=_TAGS,
         summary="Upload a file",
-        description="`multipart/form-data` with the field `file`, of 100 MB at most.",
+        description="100 MB at most.",
+        reads=UploadForm,
+        request_media_type="multipart/form-data",
         response=FileResponse,
         errors=(BadRequest, TooLarge, Unprocessable, StorageError, Unavailable),
         max_body=MAX_UPLOAD + MAX_OVERHEAD,

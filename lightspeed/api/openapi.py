@@ -160,9 +160,10 @@ class _Builder:
         ]
 
     def _request_body(self, endpoint: Endpoint) -> RequestBody | None:
-        if endpoint.request is None:
+        body = endpoint.request or endpoint.reads
+        if body is None:
             return None
-        media = MediaType(schema=self._reference(endpoint.request, "validation"))
+        media = MediaType(schema=self._reference(body, "validation"))
         return RequestBody(content={endpoint.request_media_type: media}, required=True)
 
     def _success(self, endpoint: Endpoint) -> Response:

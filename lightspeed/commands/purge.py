@@ -16,6 +16,7 @@ from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError, StartupError
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.erasure import ErasedData, Erasure
+from lightspeed.storage.ownership import Ownership
 from lightspeed.storage.retention import Retention
 from lightspeed.storage.store import Store, configured_store
 
@@ -38,7 +39,7 @@ def purge_command(configuration: Configuration, source: Path, user_id: str | Non
     if not yes and not _confirmed(console):
         console.print("Nothing was erased.")
         return 1
-    erased = anyio.run(_erase, configuration, user_id)
+    erased = anyio.run(_erase, configuration, source, user_id)
     console.print(f"Erased: {_listed(erased)}.")
     return 0
 
@@ -68,15 +69,27 @@ async def _found(configuration: Configuration, user_id: str) -> ErasedData:
             more = await erasure.found(user_id)
             # The files are the same for all of them.
             found += ErasedData(conversations=more.conversations, turns=more.turns)
-        return found
+        return found + await _uploads(Ownership(store.databases[0]), user_id)
 
 
-async def _erase(configuration: Configuration, user_id: str) -> ErasedData:
+async def _erase(configuration: Configuration, source: Path, user_id: str) -> ErasedData:
     erased = ErasedData()
     async with _opened(configuration) as store:
         for erasure in _erasures(store):
             erased += await erasure.user(user_id)
+        ownership = Ownership(store.databases[0])
+        if await _uploads(ownership, user_id):
+            # Only now, because it takes the stack.
+            from lightspeed.commands.purge_uploads import erase_uploads
+
+            erased += await erase_uploads(configuration, source, ownership, user_id)
     return erased
+
+
+async def _uploads(ownership: Ownership, user_id: str) -> ErasedData:
+    """The vector stores and files of a user."""
+    stores, files = await ownership.stores(user_id), await ownership.count_files(user_id)
+    return ErasedData(stores=len(stores), files=files)
 
 
 async def _erase_expired(configuration: Configuration) -> ErasedData:
@@ -113,6 +126,8 @@ def _listed(data: ErasedData) -> str:
         (data.transcripts, "transcript", "transcripts"),
         (data.feedback, "piece of feedback", "pieces of feedback"),
         (data.pending, "turn that waits to be recorded", "turns that wait to be recorded"),
+        (data.stores, "vector store", "vector stores"),
+        (data.files, "uploaded file", "uploaded files"),
     )
     return (
         ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)

@@ -23,6 +23,8 @@ class ErasedData:
     transcripts: int = 0
     feedback: int = 0
     pending: int = 0
+    stores: int = 0
+    files: int = 0
 
     def __add__(self, other: "ErasedData") -> "ErasedData":
         names = [field.name for field in fields(self)]

@@ -5,7 +5,19 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from lightspeed.errors import NotFound
 from lightspeed.storage.database import Database
@@ -89,6 +101,11 @@ class Ownership:
         statement = select(files).where(files.c.id == file_id)
         found = await self._database.read(lambda connection: _owned_files(connection, statement))
         return found[0] if found else None
+
+    async def count_files(self, user_id: str) -> int:
+        """How many files a user has uploaded."""
+        statement = select(func.count()).select_from(files).where(files.c.user_id == user_id)
+        return await self._database.read(lambda connection: connection.execute(statement).scalar_one())
 
     async def files(
         self,
