@@ -77,7 +77,7 @@ class Chunker:
             tokens = self._splitter.fits(_with_heading(section), self._room)
             shared = _shared_trail(trail, sections, section.heading_trail) if tokens is not None else None
             if tokens is not None and shared is not None:
-                header = self._splitter.tokens(_header(document.title, shared) + "\n")
+                header = self._splitter.tokens(header_line(document.title, shared) + "\n")
                 if header <= self._room // 3 and header + used + tokens <= self._room:
                     trail, used = shared, used + tokens
                     sections.append(section)
@@ -90,7 +90,7 @@ class Chunker:
             yield trail, sections
 
     def _texts(self, title: str, trail: Trail, sections: Sequence[Section]) -> Iterator[tuple[str, int]]:
-        header = _header(title, trail)
+        header = header_line(title, trail)
         text = "\n\n".join(
             section.text if section.heading_trail == trail else _with_heading(section).strip("\n")
             for section in sections
@@ -159,7 +159,8 @@ class Chunker:
 def chunk_metadata(document: Document, chunk: TextChunk) -> dict[str, str | int | float]:
     """What the store keeps with a chunk. Values are scalars only: the stack refuses nested ones.
 
-    `docs_url` is the document's address, or its relative path when it has none.
+    `docs_url` is the document's address, or its relative path when it has none. `chunk_index` counts from 0
+    in the document.
     """
     return {
         "document_id": document.id,
@@ -167,12 +168,12 @@ def chunk_metadata(document: Document, chunk: TextChunk) -> dict[str, str | int 
         "docs_url": document.url or document.name,
         "source_path": document.name,
         "heading": " > ".join(chunk.heading_trail),
-        "position": chunk.position,
+        "chunk_index": chunk.position,
         "content_hash": document.content_hash,
     }
 
 
-def _header(title: str, trail: Trail) -> str:
+def header_line(title: str, trail: Trail) -> str:
     """The line above a chunk; a first heading that the title begins with is not said twice."""
     if trail and re.match(re.escape(trail[0]) + r"(?!\w)", title):
         trail = trail[1:]

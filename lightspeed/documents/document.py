@@ -69,11 +69,19 @@ def read_document(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> Document
 
 
 def parse_document(
-    data: bytes, *, name: str, path: str | None = None, max_bytes: int = MAX_BYTES
+    data: bytes,
+    *,
+    name: str,
+    path: str | None = None,
+    file_name: str | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Document:
-    """Makes a document of a file's bytes. The last part of `name` tells the format. Raises DocumentError."""
+    """Makes a document of a file's bytes. Raises DocumentError.
+
+    `file_name`, or else the last part of `name`, tells the format.
+    """
     path = path or name
-    file_name = PurePosixPath(name).name
+    file_name = file_name or PurePosixPath(name).name
     file_format = format_of(file_name)
     if file_format is None:
         raise _unsupported(file_name, path)

@@ -1,5 +1,6 @@
 """Finding the files to read, below folders and by patterns."""
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +24,15 @@ class DocumentError(LightspeedError):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to read. `name` is its path relative to the folder that was given, with `/`."""
+    """A file to read.
+
+    `name` is its path relative to the folder that was given, with `/`. `root` is the id of what was given:
+    the same for all files of one folder, and for a file that is given by itself the one of its folder.
+    """
 
     path: Path
     name: str
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,13 @@ class _Root:
     folder: Path
     start: Path
     pattern: re.Pattern[str] | None = None
+    written: str = ""  # the pattern as it was given
+
+    @property
+    def id(self) -> str:
+        """32 hex digits that tell nothing about this machine."""
+        place = f"{os.path.realpath(self.folder)}\0{self.written}"
+        return hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def find_files(
@@ -50,6 +63,20 @@ def find_files(
     return _unique([_root(path) for path in paths], on_error)
 
 
+def searched_roots(paths: Sequence[Path | str]) -> dict[str, str]:
+    """The ids of the folders and patterns among the paths, with the first path of each.
+
+    What has been read from one of these before and is not found now is gone; a single file tells nothing
+    about others. Raises DocumentError for a path that does not exist.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        root = _root(path)
+        if root.start.is_dir():
+            found.setdefault(root.id, str(path))
+    return found
+
+
 def _root(given: Path | str) -> _Root:
     path = Path(given)
     if path.is_dir():
@@ -62,7 +89,8 @@ def _root(given: Path | str) -> _Root:
     folder = Path(*path.parts[:literal])
     if literal == len(path.parts) or not folder.is_dir():
         raise DocumentError(str(given), "no such file or folder")
-    root = _Root(folder, folder, _matcher(path.parts[literal:]))
+    parts = path.parts[literal:]
+    root = _Root(folder, folder, _matcher(parts), "/".join(parts))
     if next(_files(root, lambda error: None), None) is None:
         raise DocumentError(str(given), "no file matches")
     return root
@@ -95,6 +123,7 @@ def _unique(roots: Sequence[_Root], on_error: Callable[[DocumentError], None] | 
     seen: set[str] = set()
     names: set[str] = set()
     for root in roots:
+        root_id = root.id
         for path in _files(root, on_error):
             real = os.path.realpath(path)
             if real in seen:
@@ -102,7 +131,7 @@ def _unique(roots: Sequence[_Root], on_error: Callable[[DocumentError], None] | 
             seen.add(real)
             name = _name(path, root.folder, names)
             names.add(name)
-            yield SourceFile(path, name)
+            yield SourceFile(path, name, root_id)
 
 
 def _name(path: Path, folder: Path, taken: set[str]) -> str:
@@ -125,25 +154,25 @@ def _files(root: _Root, on_error: Callable[[DocumentError], None] | None) -> Ite
             if real not in visited:
                 visited.add(real)
                 entries = _entries(path, on_error)
-                links += [entry for entry in entries if entry.is_symlink()]
-                stack += [entry for entry in reversed(entries) if not entry.is_symlink()]
+                links += [entry for entry, is_link in entries if is_link]
+                stack += [entry for entry, is_link in reversed(entries) if not is_link]
         elif path.is_file() and (
             root.pattern is None or root.pattern.fullmatch(path.relative_to(root.folder).as_posix() + "/")
         ):
             yield path
 
 
-def _entries(folder: Path, on_error: Callable[[DocumentError], None] | None) -> list[Path]:
+def _entries(folder: Path, on_error: Callable[[DocumentError], None] | None) -> list[tuple[Path, bool]]:
+    """What is in a folder, sorted, and whether each is a link."""
     try:
-        entries = sorted(folder.iterdir())
+        return [(entry, entry.is_symlink()) for entry in sorted(folder.iterdir()) if not _is_junk(entry.name)]
     except OSError as error:
         problem = DocumentError(str(folder), (error.strerror or type(error).__name__).lower())
         if on_error is None:
             raise problem from error
         on_error(problem)
         return []
-    return [
-        entry
-        for entry in entries
-        if not (entry.name.startswith(".") or entry.name.endswith("~") or entry.name in _JUNK)
-    ]
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.endswith("~") or name in _JUNK

@@ -1,20 +1,33 @@
-"""Filling a knowledge store from files."""
+"""Filling a knowledge store from files and web pages."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import anyio
 from anyio import to_thread
+from anyio.streams.memory import MemoryObjectSendStream
 
 from lightspeed.documents.chunking import Chunker, chunk_metadata
-from lightspeed.documents.document import Document, EmptyDocument, UnsupportedFormat, read_document
+from lightspeed.documents.document import (
+    Document,
+    EmptyDocument,
+    UnsupportedFormat,
+    document_id,
+    read_document,
+)
 from lightspeed.documents.finding import DocumentError, SourceFile
+from lightspeed.documents.web import PageReader
 from lightspeed.stack.passages import EmbeddingModel, NewPassage
 
-_PASSAGES_AT_ONCE = 256
+_PASSAGES_AT_ONCE = 128
 _CHUNK_TOKENS = 220
 _SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
+_ROOT_KEY = "source_root"
+
+# A file, or the address of a web page as `PageReader.check` gives it.
+type Source = SourceFile | str
 
 
 class Store(Protocol):
@@ -23,21 +36,47 @@ class Store(Protocol):
     async def create(self, store: str, model: EmbeddingModel) -> None: ...
     async def insert(
         self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
-    ) -> None: ...
-    async def documents(self, store: str) -> dict[str, str]: ...
+    ) -> None:
+        """All or nothing: what is replaced goes with the same change that brings the new passages."""
+
+    async def documents(self, store: str) -> Mapping[str, str]:
+        """The content hash of each document by its id."""
+
+    async def documents_under(self, store: str, key: str, value: str) -> Collection[str]:
+        """The ids of the documents whose passages have `value` under `key` in their metadata."""
+
+    async def delete_documents(self, store: str, documents: Collection[str]) -> int:
+        """Returns how many passages went."""
 
 
 @dataclass
 class IngestReport:
-    """What became of the files. Skipped are those without text, or of a kind that is not read."""
+    """What became of the files and pages, as far as it is done.
+
+    `skipped` are without text or of a kind that is not read. Of the `kept` paths among skipped and failures
+    the store still has an earlier version. `notes` tell what was left undone.
+    """
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    removed: int = 0
     skipped: list[DocumentError] = field(default_factory=list)
+    failures: list[DocumentError] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    sources: int = 0
     passages: int = 0
     seconds: float = 0.0
-    failures: list[DocumentError] = field(default_factory=list)
+
+
+@dataclass
+class _Batch:
+    """Whole documents, to be stored together."""
+
+    passages: list[NewPassage] = field(default_factory=list)
+    outdated: set[str] = field(default_factory=set)
+    added: int = 0
 
 
 def chunker_for(counter: tuple[Callable[[str], int], int] | None) -> Chunker:
@@ -49,70 +88,184 @@ def chunker_for(counter: tuple[Callable[[str], int], int] | None) -> Chunker:
 
 
 class Ingester:
-    """Reads, chunks and stores files; a file that has not changed since is skipped."""
+    """Reads, chunks and stores documents; one that has not changed since is skipped.
+
+    Documents are stored a batch at a time and each whole, so that a run that was ended early is continued by
+    the next. The next batch is read while one is stored.
+    """
 
     def __init__(
-        self, stores: Store, embedding_model: EmbeddingModel, chunker: Chunker | None = None
+        self,
+        stores: Store,
+        embedding_model: EmbeddingModel,
+        chunker: Chunker | None = None,
+        pages: PageReader | None = None,
     ) -> None:
         self._stores = stores
         self._embedding_model = embedding_model
         self._chunker = chunker or Chunker()
+        self._pages = pages or PageReader(())
 
     async def ingest(
         self,
-        files: Sequence[SourceFile],
+        sources: Sequence[Source],
         store: str,
         report: IngestReport,
         advance: Callable[[], None] = lambda: None,
+        *,
+        synced_roots: Collection[str] = (),
     ) -> None:
-        """Store all files; those that cannot be read are in the report. `advance` is called after each."""
+        """Store all sources; those that cannot be read are in the report.
+
+        `advance` is called when the report has changed. Documents that came from one of `synced_roots`
+        before, and are not among the sources, are removed in the end; not if a root has no file at all.
+        """
         started = time.perf_counter()
         await self._stores.create(store, self._embedding_model)
-        stored = await self._stores.documents(store)
-        waiting: list[NewPassage] = []
-        outdated: set[str] = set()
-        for file in files:
-            try:
-                document = await to_thread.run_sync(read_document, file)
-            except (UnsupportedFormat, EmptyDocument) as error:
-                report.skipped.append(error)
-                advance()
-                continue
-            except DocumentError as error:
-                report.failures.append(error)
-                advance()
-                continue
-            if stored.get(document.id) == document.content_hash:
-                report.unchanged += 1
-            else:
-                waiting += await to_thread.run_sync(self._passages, document)
-                if document.id in stored:
-                    outdated.add(document.id)
-                    report.replaced += 1
-                else:
-                    report.added += 1
-            if len(waiting) >= _PASSAGES_AT_ONCE:
-                await self._store(store, waiting, outdated, report)
-            advance()
-        await self._store(store, waiting, outdated, report)
+        run = _Run(store, await self._stores.documents(store), report, advance)
+        for root in synced_roots:
+            run.earlier[root] = frozenset(await self._stores.documents_under(store, _ROOT_KEY, root))
+        try:
+            await self._read_and_store(sources, run)
+        except BaseExceptionGroup as group:
+            cause = _only(group)
+            raise cause from cause.__cause__
+        finally:
+            report.seconds = time.perf_counter() - started
+        await self._remove_vanished(sources, run)
         report.seconds = time.perf_counter() - started
 
-    def _passages(self, document: Document) -> list[NewPassage]:
+    async def _read_and_store(self, sources: Sequence[Source], run: "_Run") -> None:
+        send, receive = anyio.create_memory_object_stream[_Batch](1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._read, sources, run, send)
+            async with receive:
+                async for batch in receive:
+                    await self._stores.insert(run.store, batch.passages, replacing=frozenset(batch.outdated))
+                    run.stored_batch(batch)
+
+    async def _read(
+        self, sources: Sequence[Source], run: "_Run", send: MemoryObjectSendStream[_Batch]
+    ) -> None:
+        async with send:
+            batch = _Batch()
+            for source in sources:
+                document = await self._document(source, run)
+                if document is None:
+                    continue
+                root = source.root if isinstance(source, SourceFile) else ""
+                passages = await to_thread.run_sync(self._passages, document, root)
+                if not passages:
+                    run.skip(EmptyDocument(document.path, "no text"), document.id)
+                    continue
+                batch.passages += passages
+                if document.id in run.stored:
+                    batch.outdated.add(document.id)
+                else:
+                    batch.added += 1
+                if len(batch.passages) >= _PASSAGES_AT_ONCE:
+                    await send.send(batch)
+                    batch = _Batch()
+            if batch.passages:
+                await send.send(batch)
+
+    async def _document(self, source: Source, run: "_Run") -> Document | None:
+        """A document that has to be stored; all others are noted in the report."""
+        try:
+            if isinstance(source, SourceFile):
+                document = await to_thread.run_sync(read_document, source)
+            else:
+                document = await self._pages.read(source)
+        except (UnsupportedFormat, EmptyDocument) as error:
+            run.skip(error, _id_of(source))
+        except DocumentError as error:
+            run.fail(error, _id_of(source))
+        else:
+            if run.is_new(document, source):
+                return document
+            run.pass_over()
+        return None
+
+    def _passages(self, document: Document, root: str) -> list[NewPassage]:
+        origin = {_ROOT_KEY: root} if root else {}
         return [
             NewPassage(
                 f"{document.id}-{document.content_hash[:12]}-{chunk.position}",
                 chunk.text,
-                chunk_metadata(document, chunk),
+                chunk_metadata(document, chunk) | origin,
                 chunk.token_count,
             )
             for chunk in self._chunker.chunks(document)
         ]
 
-    async def _store(
-        self, store: str, waiting: list[NewPassage], outdated: set[str], report: IngestReport
+    async def _remove_vanished(self, sources: Sequence[Source], run: "_Run") -> None:
+        present = {_id_of(source) for source in sources}
+        populated = {source.root for source in sources if isinstance(source, SourceFile)}
+        for root, earlier in run.earlier.items():
+            vanished = earlier - present
+            if vanished and root not in populated:
+                # Perhaps it is not mounted.
+                run.report.notes.append(
+                    f"a given folder has no files now, so its {len(vanished)} documents are kept"
+                )
+            elif vanished:
+                await self._stores.delete_documents(run.store, vanished)
+                run.report.removed += len(vanished)
+
+
+class _Run:
+    """What one ingest knows and notes."""
+
+    def __init__(
+        self, store: str, stored: Mapping[str, str], report: IngestReport, advance: Callable[[], None]
     ) -> None:
-        if waiting:
-            await self._stores.insert(store, waiting, replacing=frozenset(outdated))
-        report.passages += len(waiting)
-        waiting.clear()
-        outdated.clear()
+        self.store = store
+        self.stored = stored
+        self.earlier: dict[str, frozenset[str]] = {}
+        self.report = report
+        self._advance = advance
+
+    def is_new(self, document: Document, source: Source) -> bool:
+        """Whether it has changed; when roots are synchronised also whether another root has brought it."""
+        earlier = self.earlier.get(source.root) if isinstance(source, SourceFile) else None
+        moved = earlier is not None and document.id not in earlier
+        return moved or self.stored.get(document.id) != document.content_hash
+
+    def pass_over(self) -> None:
+        self.report.unchanged += 1
+        self._done()
+
+    def skip(self, error: DocumentError, document: str) -> None:
+        self.report.skipped.append(error)
+        self._unread(error, document)
+
+    def fail(self, error: DocumentError, document: str) -> None:
+        self.report.failures.append(error)
+        self._unread(error, document)
+
+    def stored_batch(self, batch: _Batch) -> None:
+        self.report.added += batch.added
+        self.report.replaced += len(batch.outdated)
+        self.report.passages += len(batch.passages)
+        self._done(batch.added + len(batch.outdated))
+
+    def _unread(self, error: DocumentError, document: str) -> None:
+        if document in self.stored:
+            self.report.kept.add(error.path)
+        self._done()
+
+    def _done(self, sources: int = 1) -> None:
+        self.report.sources += sources
+        self._advance()
+
+
+def _id_of(source: Source) -> str:
+    return document_id(source.name if isinstance(source, SourceFile) else source)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first cause of a group, which is mostly the only one."""
+    cause: BaseException = group
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause

@@ -5,6 +5,7 @@ Stores of our own provider are used directly, all others through the stack's pro
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,18 @@ from anyio import to_thread
 from llama_stack_api import Api, ChunkMetadata, EmbeddedChunk, InsertChunksRequest, QueryChunksRequest
 
 from lightspeed.errors import BadRequest, Forbidden, NotFound
-from lightspeed.stack.embedding import Embeddings, Question, Vectors
+from lightspeed.stack.embedding import Embeddings
 from lightspeed.stack.passages import EmbeddingModel, ImportReport, NewPassage, Passage
 from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk
+from lightspeed.stack.providers.faiss_sqlite.folders import folder_name
+from lightspeed.stack.question import Question, Vectors
 
 if TYPE_CHECKING:
     from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore
 
 logger = logging.getLogger(__name__)
+
+_FILLED = "filled"
 
 
 class KnowledgeStores:
@@ -142,6 +147,12 @@ class KnowledgeStores:
             raise BadRequest(f"Provider {registered.provider_id} cannot tell the documents of store {store}.")
         return await to_thread.run_sync(chunks.delete_documents, documents)
 
+    async def mark_filled(self, store: str) -> None:
+        """Note that an ingest has come to its end; `is_filled` tells."""
+        chunks = await self._chunk_store(await self._registered(store))
+        if chunks is not None:
+            await to_thread.run_sync((chunks.folder / _FILLED).touch)
+
     async def import_stock(self, store: str, path: Path, stock: str) -> ImportReport:
         """Take over a store of the stack's own `inline::faiss` from a database file, which stays as it is.
 
@@ -216,11 +227,12 @@ class KnowledgeStores:
         await self._vector_io.insert_chunks(request)
 
 
-def stores_in(path: Path) -> list[str]:
-    """The ids of the stores in a database of the stack's own `inline::faiss`. Raises StorageError."""
-    from lightspeed.stack.providers.faiss_sqlite.stock_store import stock_stores
-
-    return [store.id for store in stock_stores(path)]
+def is_filled(run_configuration: Mapping[str, Any], store: str) -> bool:
+    """Whether an ingest into a store has come to its end; looks at files only."""
+    name = escape(folder_name(store))
+    providers = (run_configuration.get("providers") or {}).get("vector_io") or ()
+    paths = [(provider.get("config") or {}).get("path") for provider in providers]
+    return any(any(Path(str(path)).expanduser().glob(f"{name}*/{_FILLED}")) for path in paths if path)
 
 
 def _import(chunks: "ChunkStore", path: Path, stock: str) -> ImportReport:

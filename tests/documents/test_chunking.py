@@ -272,7 +272,7 @@ def test_metadata_is_flat() -> None:
         "docs_url": "https://example.com/x",
         "source_path": "d/x.md",
         "heading": "A > B",
-        "position": 0,
+        "chunk_index": 0,
         "content_hash": made.content_hash,
     }
     plain = parse_document(b"text", name="d/x.txt", path="/p/d/x.txt")

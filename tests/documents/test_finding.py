@@ -1,11 +1,12 @@
 """Which files are found, in which order and under which names."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from lightspeed.documents.finding import DocumentError, find_files
+from lightspeed.documents.finding import DocumentError, find_files, searched_roots
 
 
 def write(folder: Path, *names: str) -> None:
@@ -105,3 +106,29 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch:
     assert [str(error) for error in errors] == [f"{closed}: permission denied"]
     with pytest.raises(DocumentError, match="permission denied"):
         list(find_files([tmp_path]))
+
+
+def test_files_know_what_was_given_by_an_id_that_tells_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "docs/a.md", "docs/sub/b.md", "other/c.md")
+    docs = tmp_path / "docs"
+    a, b = find_files([docs])
+    (c,) = find_files([tmp_path / "other"])
+    assert a.root == b.root != c.root
+    assert re.fullmatch("[0-9a-f]{32}", a.root)
+    (alone,) = find_files([docs / "a.md"])
+    assert alone.root == a.root
+    (matched,) = find_files([f"{docs}/a*"])
+    assert matched.root != a.root
+    (tmp_path / "link").symlink_to(docs)
+    assert {source.root for source in find_files([tmp_path / "link"])} == {a.root}
+
+
+def test_folders_and_patterns_are_searched_roots_and_files_are_not(tmp_path: Path) -> None:
+    write(tmp_path, "docs/a.md", "docs/b.md")
+    docs, pattern = str(tmp_path / "docs"), f"{tmp_path}/docs/*.md"
+    roots = searched_roots([docs, f"{docs}/a.md", pattern])
+    assert list(roots.values()) == [docs, pattern]
+    assert set(roots) == {source.root for given in (docs, pattern) for source in find_files([given])}
+    assert searched_roots([f"{docs}/a.md"]) == {}
+    with pytest.raises(DocumentError, match="no such file"):
+        searched_roots([docs, f"{docs}/nothing"])

@@ -266,3 +266,18 @@ def test_many_threads_use_one_store(store: ChunkStore) -> None:
     assert failures == []
     assert sorted(store.documents()) == ["0", "2", "4", "6"]
     assert len(store.search_vector(EAST, 200)) == 40
+
+
+def test_the_documents_that_a_filter_allows(store: ChunkStore) -> None:
+    store.insert(
+        [
+            NewChunk("a0", "x", "a", metadata={"root": "guides"}),
+            NewChunk("a1", "y", "a", metadata={"root": "guides"}),
+            NewChunk("b0", "z", "b", metadata={"root": "manuals"}),
+            NewChunk("c0", "w", None, metadata={"root": "guides"}),
+        ],
+        [EAST, NORTH, WEST, EAST],
+    )
+    assert store.documents_where({"type": "eq", "key": "root", "value": "guides"}) == ["a"]
+    with pytest.raises(ValueError, match="type of a filter"):
+        store.documents_where({"type": "like"})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk, Positions, Vectors
+from lightspeed.stack.providers.faiss_sqlite.filters import Condition
 from lightspeed.stack.providers.faiss_sqlite.metadata import encoded, ordinal, sanitized, storable
 
 _COLUMNS = "position, chunk_id, content, document_id, file_id, metadata, token_count"
@@ -104,6 +105,14 @@ def document_hashes(connection: sqlite3.Connection) -> dict[str, str]:
         "(SELECT max(position) FROM chunks WHERE document_id IS NOT NULL GROUP BY document_id)"
     )
     return {document: str(content_hash) for document, content_hash in found}
+
+
+def documents_where(connection: sqlite3.Connection, wanted: Condition) -> list[str]:
+    """The ids of the documents with a chunk that fulfils a condition."""
+    statement = (
+        f"SELECT DISTINCT document_id FROM chunks WHERE document_id IS NOT NULL AND {wanted.sql} ORDER BY 1"
+    )
+    return [document for (document,) in connection.execute(statement, wanted.parameters)]
 
 
 def vectors_at(

@@ -38,7 +38,7 @@ class StockStore:
 
 def stock_stores(path: Path) -> list[StockStore]:
     """The stores in a file that hold an index. Raises StorageError when it is no such file."""
-    with _opened(path) as connection:
+    with opened(path) as connection:
         keys = connection.execute(
             "SELECT substr(key, ?) FROM kvstore WHERE key >= ? AND key < ? ORDER BY key",
             (len(_INDEX_KEY) + 1, _INDEX_KEY, _INDEX_KEY + "\uffff"),
@@ -58,7 +58,7 @@ class StockStoreReader:
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
-            connection = opening.enter_context(_opened(self._path))
+            connection = opening.enter_context(opened(self._path))
             key = (f"{_INDEX_KEY}{self._store}",)
             found = connection.execute("SELECT rowid FROM kvstore WHERE key = ?", key).fetchone()
             if found is None:
@@ -136,7 +136,8 @@ class StockStoreReader:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Such a file, to be read only. Raises StorageError."""
     try:
         options = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:

@@ -173,12 +173,30 @@ class ChunkStore:
         with self._database.read() as connection:
             return rows.document_hashes(connection)
 
+    def documents_where(self, filters: Filters) -> list[str]:
+        """The ids of the documents with a chunk that a filter allows. Raises ValueError for a wrong filter."""
+        wanted = condition(filters)
+        with self._database.read() as connection:
+            return rows.documents_where(connection, wanted)
+
     def chunks(self, ids: Sequence[str]) -> list[Chunk]:
         """Those of the chunks that are there, in the order of the ids."""
         with self._database.read() as connection:
             found = rows.chunks_at(connection, rows.positions_of(connection, "chunk_id", ids))
         by_id = {chunk.id: chunk for chunk in found.values()}
         return [by_id[name] for name in ids if name in by_id]
+
+    def vectors(self, chunks: Sequence[Chunk]) -> Vectors:
+        """The vectors as they were given (chunks x dimension); zeros for chunks that are there no more."""
+        positions = np.array([chunk.position for chunk in chunks], np.int64)
+        with self._database.read() as connection:
+            found, vectors = rows.vectors_at(connection, positions, self.dimension)
+        place = {position: row for row, position in enumerate(found.tolist())}
+        given = np.zeros((len(chunks), self.dimension), np.float32)
+        for row, chunk in enumerate(chunks):
+            if chunk.position in place:
+                given[row] = vectors[place[chunk.position]]
+        return given
 
     def chunks_of_document(self, document_id: str) -> list[Chunk]:
         """In reading order, as far as the metadata `chunk_index` or `position` tell it, else as inserted."""

@@ -1,0 +1,165 @@
+"""An attached file to the chunks that are stored."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import to_thread
+from llama_stack_api import RetrieveFileContentRequest, RetrieveFileRequest
+
+from lightspeed.documents.chunking import Chunker, estimate_tokens
+from lightspeed.documents.document import Document, DocumentError, parse_document
+from lightspeed.documents.windows import WindowChunker
+from lightspeed.stack.providers.faiss_sqlite.attachments import Attachment
+from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk, Scalar
+from lightspeed.stack.providers.faiss_sqlite.context import ContextWriter
+from lightspeed.stack.providers.faiss_sqlite.requested import is_automatic
+
+_AUTOMATIC_TOKENS = 220
+_AUTOMATIC_OVERLAP = 32
+_SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
+
+# What a client's attributes of the same name do not replace.
+_OWN_KEYS = ("file_id", "filename", "document_id", "heading", "chunk_index")
+
+TokenCounter = tuple[Callable[[str], int], int]
+
+
+class NoFiles(Exception):
+    """The stack keeps no files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The text of one chunk, where it stands, and how many tokens it has."""
+
+    text: str
+    heading: str
+    token_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """What was read of a file. `origin` is the metadata that all its chunks share."""
+
+    filename: str
+    origin: dict[str, Scalar]
+    pieces: tuple[Piece, ...]
+
+    def chunks(self, file_id: str, attributes: Mapping[str, Scalar]) -> list[NewChunk]:
+        """The ids depend on the file, so that equal files share no chunk."""
+        return [self._chunk(file_id, attributes, index, piece) for index, piece in enumerate(self.pieces)]
+
+    def _chunk(self, file_id: str, attributes: Mapping[str, Scalar], index: int, piece: Piece) -> NewChunk:
+        salted = f"{file_id}:{index}:{piece.text}".encode(errors="replace")
+        own: dict[str, Scalar] = {
+            "file_id": file_id,
+            "filename": self.filename,
+            "document_id": file_id,
+            "chunk_index": index,
+        }
+        if piece.heading:
+            own["heading"] = piece.heading
+        return NewChunk(
+            id=hashlib.sha256(salted).hexdigest()[:32],
+            content=piece.text,
+            document_id=file_id,
+            file_id=file_id,
+            metadata={**self.origin, **attributes, **own},
+            token_count=piece.token_count,
+        )
+
+
+class FileReader:
+    """Reads files of the stack's files API."""
+
+    def __init__(self, files: Any, inference: Any, contexts: ContextWriter, *, max_bytes: int) -> None:
+        self._files = files
+        self._inference = inference
+        self._contexts = contexts
+        self._max_bytes = max_bytes
+
+    async def read(self, job: Attachment, embedding_model: str) -> FileText:
+        """Raises NoFiles, DocumentError, and what the files API or a model raises."""
+        if self._files is None:
+            raise NoFiles("The stack keeps no files: run.yaml has no provider for `files`.")
+        described = await self._files.openai_retrieve_file(RetrieveFileRequest(file_id=job.file_id))
+        if described.bytes > self._max_bytes:
+            raise DocumentError(
+                described.filename, f"{described.bytes} bytes, more than the limit of {self._max_bytes}"
+            )
+        content = await self._files.openai_retrieve_file_content(
+            RetrieveFileContentRequest(file_id=job.file_id)
+        )
+        counter = await self._token_counter(embedding_model)
+        document, pieces = await to_thread.run_sync(
+            self._pieces,
+            bytes(content.body),
+            described.filename,
+            job.chunking,
+            counter,
+            abandon_on_cancel=True,
+        )
+        if job.chunking["type"] == "contextual":
+            pieces = await self._situated(document, pieces, job.chunking["contextual"])
+        origin: dict[str, Scalar] = {"title": document.title}
+        if document.url:
+            origin["docs_url"] = document.url
+        return FileText(described.filename, origin, tuple(pieces))
+
+    def _pieces(
+        self, data: bytes, filename: str, strategy: Mapping[str, Any], counter: TokenCounter | None
+    ) -> tuple[Document, list[Piece]]:
+        document = parse_document(data, name=filename, max_bytes=self._max_bytes)
+        chunks = _chunker(strategy, counter).chunks(document)
+        return document, [
+            Piece(chunk.text, " > ".join(chunk.heading_trail), chunk.token_count) for chunk in chunks
+        ]
+
+    async def _situated(
+        self, document: Document, pieces: Sequence[Piece], strategy: Mapping[str, Any]
+    ) -> list[Piece]:
+        whole = "\n\n".join(
+            "\n".join((*section.heading_trail[-1:], section.text)) for section in document.sections
+        )
+        contexts = await self._contexts.contexts(whole, [piece.text for piece in pieces], strategy)
+        return [
+            Piece(f"{context}\n\n{piece.text}" if context else piece.text, piece.heading, piece.token_count)
+            for context, piece in zip(contexts, pieces, strict=True)
+        ]
+
+    async def _token_counter(self, model: str) -> TokenCounter | None:
+        """What counts tokens as the embedding model does, and its limit; None where it cannot be known."""
+        table = getattr(self._inference, "routing_table", None)
+        if table is None:
+            return None
+        registered = await table.get_object_by_identifier("model", model)
+        provider = table.impls_by_provider_id.get(registered.provider_id) if registered else None
+        counter = getattr(provider, "token_counter", None)
+        return counter(registered.provider_resource_id) if counter else None
+
+
+def with_attributes(
+    metadata: Mapping[str, Scalar],
+    origin: Mapping[str, Scalar],
+    old: Mapping[str, Scalar],
+    new: Mapping[str, Scalar],
+) -> dict[str, Scalar]:
+    """The metadata of a stored chunk when the attributes of its file change."""
+    kept = {key: value for key, value in metadata.items() if key not in old}
+    own = {key: metadata[key] for key in _OWN_KEYS if key in metadata}
+    return {**origin, **kept, **new, **own}
+
+
+def _chunker(strategy: Mapping[str, Any], counter: TokenCounter | None) -> Chunker | WindowChunker:
+    count = counter[0] if counter is not None else estimate_tokens
+    if is_automatic(strategy):
+        limit = counter[1] - _SPARE_TOKENS if counter is not None else _AUTOMATIC_TOKENS
+        budget = min(_AUTOMATIC_TOKENS, limit)
+        return Chunker(token_budget=budget, overlap=min(_AUTOMATIC_OVERLAP, budget // 4), count_tokens=count)
+    sizes = strategy[strategy["type"]]
+    most = sizes["max_chunk_size_tokens"]
+    # OpenAI allows half; the stack allows more, and gets half.
+    overlap = min(sizes["chunk_overlap_tokens"], most // 2)
+    return WindowChunker(max_tokens=most, overlap=overlap, count_tokens=count)
