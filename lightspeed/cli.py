@@ -59,11 +59,34 @@ def _main(
     config: ConfigurationOption = None,
     verbose: VerboseOption = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    dump_configuration: Annotated[
+        bool,
+        typer.Option(
+            "-d", "--dump-configuration", help="Write configuration.json, without secrets, here and end."
+        ),
+    ] = False,
+    dump_schema: Annotated[
+        bool,
+        typer.Option(
+            "-s",
+            "--dump-schema",
+            help="Write schema.json, which describes the configuration file, here and end.",
+        ),
+    ] = False,
 ) -> None:
     if version:
         print(f"lightspeed {__version__}")
         raise typer.Exit
     context.obj = Options(config, verbose)
+    if dump_configuration or dump_schema:
+        from lightspeed.commands import dump
+
+        # Where both are wanted the configuration wins, and a schema needs a valid file too.
+        configuration, _ = _loaded(context, None, verbose=False)
+        folder = Path.cwd()
+        raise typer.Exit(
+            dump.dump_configuration(configuration, folder) if dump_configuration else dump.dump_schema(folder)
+        )
     if context.invoked_subcommand is None:
         serve(context)
 
@@ -88,9 +111,25 @@ def serve(
     verbose = verbose or options.verbose
     configure_logging(verbose=verbose)
     configuration = load_configuration(source, os.environ)
-    if not configuration.service.color_log:
-        configure_logging(verbose=verbose, color=False)
+    service = configuration.service
+    if not service.color_log or service.log_format != "text":
+        color = None if service.color_log else False
+        configure_logging(verbose=verbose, color=color, log_format=service.log_format)
     raise typer.Exit(serve_command(configuration, source, host=host, port=port))
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    config: ConfigurationOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Check both configuration files and tell what they would start, without starting it."""
+    from lightspeed.commands.check import check_command
+
+    options: Options = context.obj
+    configure_logging("ERROR", verbose=verbose or options.verbose)
+    raise typer.Exit(check_command(_source(config or options.config)))
 
 
 @app.command()
@@ -118,19 +157,63 @@ def ask(
 @app.command()
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, folders or patterns.", metavar="PATH...")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders, patterns or web addresses.", metavar="PATH...")
+    ] = None,
     store: Annotated[str, typer.Option("--store", help="The knowledge store to fill.")] = "knowledge",
     if_empty: Annotated[
-        bool, typer.Option("--if-empty", help="Do nothing if the store has content.")
+        bool, typer.Option("--if-empty", help="Do nothing if an ingest into the store was completed before.")
     ] = False,
+    sync: Annotated[
+        bool,
+        typer.Option("--sync", help="Remove documents whose files have vanished from the given folders."),
+    ] = False,
+    allow_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-url", help="A host that web pages may be read from; can be repeated.", metavar="HOST"
+        ),
+    ] = None,
+    allow_private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private", help="The allowed hosts may be in private networks or on this machine."
+        ),
+    ] = False,
+    database: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="A database of Llama Stack's inline::faiss to take passages over from.",
+            metavar="FILE",
+        ),
+    ] = None,
+    database_store: Annotated[
+        str | None, typer.Option("--from-store", help="The store in that database.", metavar="ID")
+    ] = None,
     config: ConfigurationOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Add documents to a knowledge store: text, Markdown, HTML, PDF. Unchanged ones are skipped."""
-    from lightspeed.commands.ingest import ingest_command
+    """Add documents to a knowledge store. Unchanged ones are skipped, changed ones replaced.
 
+    Reads text, Markdown, reStructuredText, AsciiDoc, HTML, PDF, Word (DOCX), JSON and YAML.
+    """
+    from lightspeed.commands.ingest import IngestOptions, ingest_command
+
+    if not paths and database is None:
+        raise typer.BadParameter("give at least one path, or --from FILE")
     configuration, source = _loaded(context, config, verbose)
-    raise typer.Exit(ingest_command(configuration, source, paths, store, if_empty=if_empty))
+    chosen = IngestOptions(
+        tuple(paths or ()),
+        store,
+        if_empty=if_empty,
+        sync=sync,
+        allowed_hosts=tuple(allow_url or ()),
+        allow_private=allow_private,
+        database=database,
+        database_store=database_store,
+    )
+    raise typer.Exit(ingest_command(configuration, source, chosen))
 
 
 @app.command()

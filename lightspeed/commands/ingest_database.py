@@ -10,14 +10,14 @@ from lightspeed.errors import StartupError
 from lightspeed.stack.passages import EmbeddingModel
 
 if TYPE_CHECKING:
-    from lightspeed.stack.client import EmbeddedStack
     from lightspeed.stack.providers.faiss_sqlite.stock_store import StockStore
+    from lightspeed.stack.stack import Stack
 
 _SHOWN = 10
 
 
 async def import_database(
-    stack: "EmbeddedStack", database: Path, wanted: str | None, store: str, console: Console
+    stack: "Stack", database: Path, wanted: str | None, store: str, console: Console
 ) -> None:
     """Raises StartupError when it is not clear what to take over or by which model its questions are embedded."""
     stock = await to_thread.run_sync(_chosen, database, wanted)
@@ -50,7 +50,7 @@ def _chosen(database: Path, wanted: str | None) -> "StockStore":
     return stores[wanted]
 
 
-async def _model(stack: "EmbeddedStack", stock: "StockStore", database: Path) -> EmbeddingModel:
+async def _model(stack: "Stack", stock: "StockStore", database: Path) -> EmbeddingModel:
     """The model that made the vectors, as the database says, or else the default one if the lengths agree."""
     for model in await stack.models():
         dimension = model.metadata.get("embedding_dimension")

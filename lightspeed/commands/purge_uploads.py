@@ -24,10 +24,7 @@ async def erase_uploads(
     needed = replace(plan, run_configuration=for_knowledge_only(plan.run_configuration))
     stack = await start_stack(needed, lambda _: None)
     try:
-        from lightspeed.stack.files import Files
-        from lightspeed.stack.vector_stores import VectorStores
-
-        stores, files = VectorStores(stack.client.impls), Files(stack.client.impls)
+        stores, files = stack.vector_stores, stack.files
         erased = ErasedData()
         for owned in await ownership.stores(user_id):
             await stores.delete(owned.id)

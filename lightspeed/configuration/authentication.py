@@ -60,8 +60,8 @@ def _compiles(pattern: str) -> bool:
 class JwtConfiguration(Section):
     """Which claims of a token name the user and the roles."""
 
-    user_id_claim: str = Field("user_id", description="Claim that holds the user's id.")
-    username_claim: str = Field("username", description="Claim that holds the user's name.")
+    user_id_claim: Text = Field("user_id", description="Claim that holds the user's id.")
+    username_claim: Text = Field("username", description="Claim that holds the user's name.")
     role_rules: tuple[JwtRoleRule, ...] = Field((), description="Rules that give roles.")
 
 
@@ -81,7 +81,7 @@ class APIKeyTokenConfiguration(Section):
 class RHIdentityConfiguration(Section):
     """The header `x-rh-identity`."""
 
-    required_entitlements: tuple[str, ...] | None = Field(None, description="Entitlements a caller needs.")
+    required_entitlements: tuple[Text, ...] | None = Field(None, description="Entitlements a caller needs.")
     max_header_size: PositiveInt = Field(8192, description="Longest header, characters.")
 
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from lightspeed.configuration.fields import Text
 from lightspeed.configuration.section import Section
 from lightspeed.identity.actions import Action
 
@@ -9,7 +10,7 @@ from lightspeed.identity.actions import Action
 class AccessRule(Section):
     """What a role may do. Rules of one role add up."""
 
-    role: str = Field(description="Role; everyone has `*`.")
+    role: Text = Field(description="Role; everyone has `*`.")
     actions: tuple[Action, ...] = Field(description="Actions that the role may do.")
 
 

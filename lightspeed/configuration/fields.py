@@ -55,10 +55,11 @@ def _web_address(value: str) -> str:
     return value
 
 
-PositiveInt = Annotated[int, BeforeValidator(_not_a_switch), Field(gt=0)]
-NonNegativeInt = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0)]
-Port = Annotated[int, BeforeValidator(_not_a_switch), Field(gt=0, le=65535)]
-Ratio = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0, le=1)]
+# Bounds stand first, next to the type, or the schema would not show them.
+PositiveInt = Annotated[int, Field(gt=0), BeforeValidator(_not_a_switch)]
+NonNegativeInt = Annotated[int, Field(ge=0), BeforeValidator(_not_a_switch)]
+Port = Annotated[int, Field(gt=0, le=65535), BeforeValidator(_not_a_switch)]
+Ratio = Annotated[float, Field(ge=0, le=1), BeforeValidator(_not_a_switch)]
 Switch = Annotated[bool, BeforeValidator(_false_for_null)]
 """A switch that may be null, which means off."""
 

@@ -1,22 +1,31 @@
 """What is worth a warning at start, though the configuration is valid."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
+from lightspeed.configuration.mcp import FROM_CALLER
 from lightspeed.configuration.rag import OKP
 from lightspeed.configuration.root import Configuration
+
+_ORIGIN = re.compile(r"(?:null|[a-z][a-z0-9+.-]*://[^/\s?#@]+)", re.IGNORECASE)
 
 
 def hints(configuration: Configuration, stores: Collection[str] | None = None) -> list[str]:
     """One line for each key that cannot have the effect that it seems to have. No line holds a secret.
 
     `stores` are the ids of the vector stores that the stack has; without them, ids in `rag` are not checked.
+    Secret files of MCP servers are looked at, but not read.
     """
     return [
         *_service(configuration),
+        *_stack(configuration),
+        *_prompts(configuration),
         *_knowledge(configuration, stores),
         *_servers(configuration),
         *_quotas(configuration),
+        *_identity(configuration),
         *_access(configuration),
     ]
 
@@ -24,9 +33,43 @@ def hints(configuration: Configuration, stores: Collection[str] | None = None) -
 def _service(configuration: Configuration) -> Iterator[str]:
     if configuration.service.auth_enabled:
         yield "service.auth_enabled: has no effect; `authentication.module` decides"
+    for position, origin in enumerate(configuration.service.cors.allow_origins):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            yield (
+                f"service.cors.allow_origins[{position}]: no page has this origin;"
+                " write it as `https://www.example.com`, with nothing behind the host or port"
+            )
     for model in configuration.inference.context_windows:
         if "/" not in model:
             yield f"inference.context_windows.{model}: is never used; keys have the form `provider/model`"
+
+
+def _stack(configuration: Configuration) -> Iterator[str]:
+    stack = configuration.llama_stack
+    for key in ("url", "api_key"):
+        if stack.use_as_library_client and getattr(stack, key) is not None:
+            yield f"llama_stack.{key}: has no effect, because `use_as_library_client` is true"
+    elsewhere = "has no effect, because the stack runs elsewhere"
+    if not stack.use_as_library_client and stack.library_client_config_path is not None:
+        yield f"llama_stack.library_client_config_path: {elsewhere}"
+    if not stack.use_as_library_client and configuration.inference.providers:
+        yield f"inference.providers: {elsewhere}"
+    if stack.config is not None and stack.config.profile and "baseline" in stack.config.model_fields_set:
+        yield "llama_stack.config.baseline: has no effect beside `profile`"
+
+
+def _prompts(configuration: Configuration) -> Iterator[str]:
+    customization = configuration.customization
+    if customization is None:
+        return
+    given = customization.model_fields_set
+    for key, winner in (("system_prompt", "system_prompt_path"), ("agent_card_config", "agent_card_path")):
+        if {key, winner} <= given and getattr(customization, winner) is not None:
+            yield f"customization.{key}: has no effect beside `{winner}`"
+    profile = customization.custom_profile
+    if profile is not None and "default" in profile.prompts:
+        for key in sorted({"system_prompt", "system_prompt_path"} & given):
+            yield f"customization.{key}: has no effect; the profile has a prompt `default`"
 
 
 def _knowledge(configuration: Configuration, stack: Collection[str] | None) -> Iterator[str]:
@@ -41,6 +84,12 @@ def _knowledge(configuration: Configuration, stack: Collection[str] | None) -> I
         for position, identifier in enumerate(ids):
             if stack is not None and identifier not in known:
                 yield f"rag.{kind}[{position}]: `{identifier}` is neither a `rag_id` nor a store of the stack"
+        for identifier, count in Counter(ids).items():
+            if count > 1:
+                yield f"rag.{kind}: `{identifier}` is listed {count} times; once is enough"
+    searched = {*configuration.rag.inline, *configuration.rag.tool}
+    if configuration.okp.model_fields_set and OKP not in searched:
+        yield "okp: has no effect while `okp` is neither in `rag.inline` nor in `rag.tool`"
     for identifier, count in Counter(store.vector_db_id for store in stores).items():
         if count > 1:
             yield f"byok_rag: {count} entries share the `vector_db_id` `{identifier}`; only the first is used"
@@ -55,6 +104,12 @@ def _servers(configuration: Configuration) -> Iterator[str]:
                 f"mcp_servers: `{server.name}` is not used; its `kubernetes` header needs the "
                 "authentication module `k8s` or `noop-with-token`"
             )
+        for header, value in server.authorization_headers.items():
+            if value not in FROM_CALLER and not _holds_something(Path(value).expanduser()):
+                yield (
+                    f"mcp_servers: `{server.name}` is not used; the file of its header `{header}`"
+                    " is missing or empty"
+                )
 
 
 def _quotas(configuration: Configuration) -> Iterator[str]:
@@ -68,6 +123,28 @@ def _quotas(configuration: Configuration) -> Iterator[str]:
         yield "rlsapi_v1.quota_subject: has no effect without a limiter and a database in `quota_handlers`"
 
 
+def _identity(configuration: Configuration) -> Iterator[str]:
+    authentication = configuration.authentication
+    blocks = {
+        "jwk_config": "jwk-token",
+        "api_key_config": "api-key-token",
+        "rh_identity_config": "rh-identity",
+        "k8s_cluster_api": "k8s",
+        "k8s_ca_cert_path": "k8s",
+        "skip_tls_verification": "k8s",
+    }
+    for key, module in blocks.items():
+        if getattr(authentication, key) and authentication.module != module:
+            yield f"authentication.{key}: has no effect; the module is `{authentication.module}`, not `{module}`"
+
+
+def _holds_something(file: Path) -> bool:
+    try:
+        return file.is_file() and file.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def _access(configuration: Configuration) -> Iterator[str]:
     authentication = configuration.authentication
     if not (configuration.authorization and configuration.authorization.access_rules):
@@ -79,3 +156,8 @@ def _access(configuration: Configuration) -> Iterator[str]:
         yield f"authorization.access_rules: are not used by the authentication module `{authentication.module}`"
     elif not rules:
         yield "authorization.access_rules: are not used without `role_rules` in `authentication.jwk_config`"
+    else:
+        roles = {"*", *(role for rule in rules for role in rule.roles)}
+        for position, access in enumerate(configuration.authorization.access_rules):
+            if access.role not in roles:
+                yield f"authorization.access_rules[{position}].role: no rule gives anyone the role `{access.role}`"

@@ -1,6 +1,5 @@
 """From a file to a configuration, and from a configuration to a dump without secrets."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,11 @@ from pydantic import ValidationError
 
 from lightspeed.configuration import messages
 from lightspeed.configuration.document import read_document
+from lightspeed.configuration.masking import MASK, without_credentials, without_secrets
+from lightspeed.configuration.mcp import FROM_CALLER
 from lightspeed.configuration.root import Configuration
 from lightspeed.configuration.substitution import key_path, resolve, unset
 from lightspeed.errors import ConfigurationError
-
-MASK = "**********"
-_HEADER_WORDS = frozenset({"kubernetes", "client", "oauth"})
-_USER_INFO = re.compile(r"(?<=://)[^\s/?#]*(?=@)")
-_SECRET_PARAMETER = re.compile(
-    r"([?&][^=&#\s]*(?:key|token|password|secret)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE
-)
 
 
 def load_configuration(path: Path, environment: Mapping[str, str]) -> Configuration:
@@ -37,6 +31,20 @@ def load_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: must be a mapping of sections")
     return _validated(path, tree, environment)
+
+
+def named_run_file(path: Path, environment: Mapping[str, str]) -> Path | None:
+    """The run.yaml that the file names, as far as this can be told of a file with mistakes."""
+    try:
+        tree = read_document(path)
+    except ConfigurationError:
+        return None
+    if not isinstance(tree, dict):
+        return None
+    stack = _with_run_file(resolve(tree, environment).tree, path.parent).get("llama_stack")
+    named = stack.get("library_client_config_path") if isinstance(stack, dict) else None
+    file = Path(named).expanduser() if isinstance(named, str) else None
+    return file if file is not None and file.is_file() else None
 
 
 def _validated(path: Path, tree: dict[str, Any], environment: Mapping[str, str]) -> Configuration:
@@ -59,12 +67,21 @@ def _validated(path: Path, tree: dict[str, Any], environment: Mapping[str, str])
 
 
 def _with_run_file(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
-    key = "library_client_config_path"
+    """The files of the stack's configuration may lie beside the service's."""
     stack = tree.get("llama_stack")
-    given = stack.get(key) if isinstance(stack, dict) else None
-    if not isinstance(given, str) or Path(given).expanduser().exists() or not (directory / given).is_file():
+    if not isinstance(stack, dict):
         return tree
-    return tree | {"llama_stack": tree["llama_stack"] | {key: str(directory / given)}}
+    stack = _beside(stack, "library_client_config_path", directory)
+    if isinstance(stack.get("config"), dict):
+        stack = stack | {"config": _beside(stack["config"], "profile", directory)}
+    return tree | {"llama_stack": stack}
+
+
+def _beside(section: dict[str, Any], key: str, directory: Path) -> dict[str, Any]:
+    given = section.get(key)
+    if not isinstance(given, str) or Path(given).expanduser().exists() or not (directory / given).is_file():
+        return section
+    return section | {key: str(directory / given)}
 
 
 def _with_database(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -100,17 +117,13 @@ def masked(configuration: Configuration) -> dict[str, Any]:
     for server in dump["mcp_servers"]:
         headers = server["authorization_headers"]
         server["authorization_headers"] = {
-            name: value if value in _HEADER_WORDS else MASK for name, value in headers.items()
+            name: value if value in FROM_CALLER else MASK for name, value in headers.items()
         }
-    cleaned: dict[str, Any] = _without_credentials(dump)
+    # Settings of the stack, whose keys are not known here.
+    for provider in dump["inference"]["providers"]:
+        provider["extra"] = without_secrets(provider["extra"])
+    if dump["llama_stack"]["config"] is not None:
+        native = dump["llama_stack"]["config"]
+        native["native_override"] = without_secrets(native["native_override"])
+    cleaned: dict[str, Any] = without_credentials(dump)
     return cleaned
-
-
-def _without_credentials(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_credentials(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_credentials(item) for item in value]
-    if isinstance(value, str) and "://" in value:
-        return _SECRET_PARAMETER.sub(rf"\g<1>{MASK}", _USER_INFO.sub(MASK, value))
-    return value

@@ -1,5 +1,6 @@
 """The sections `mcp_servers` and `approvals`: tools of other servers."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,10 @@ from pydantic import Discriminator, Field, Tag
 
 from lightspeed.configuration.fields import PositiveInt, Text, WebAddress
 from lightspeed.configuration.section import KeyPath, Section, repeated
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FROM_CALLER = frozenset({"kubernetes", "client", "oauth"})
+"""Values of an authorization header that are not the path of a file."""
 
 
 class ApprovalFilter(Section):
@@ -51,10 +56,15 @@ class ModelContextProtocolServer(Section):
         for position, header in enumerate(self.headers):
             if not header.strip():
                 yield ("headers", position), "must not be blank"
+            elif not _HEADER.fullmatch(header.strip()):
+                yield ("headers", position), "is not the name of a header"
         for position in repeated([header.strip().lower() for header in self.headers]):
             if self.headers[position].strip():
                 yield ("headers", position), "is given twice; upper and lower case are the same"
         names = list(self.authorization_headers)
+        for name in names:
+            if not _HEADER.fullmatch(name.strip()):
+                yield ("authorization_headers", name), "is not the name of a header"
         for position in repeated([name.strip().lower() for name in names]):
             path = ("authorization_headers", names[position])
             yield path, "is given twice; upper and lower case are the same"

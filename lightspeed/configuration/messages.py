@@ -66,7 +66,7 @@ def _text(details: ErrorDetails, parent: type[BaseModel] | None, root: type[Base
         advice = "; write `{}` for a section without keys" if kind == "model_type" else ""
         return f"must not be null{advice}"
     if kind in _BOUNDS:
-        return _BOUNDS[kind].format_map(context)
+        return _BOUNDS[kind].format_map(context).removesuffix(".0")
     if kind in {"literal_error", "enum"}:
         return _unknown_word(details["input"], str(context["expected"]))
     return _PLAIN.get(kind, "is not valid")

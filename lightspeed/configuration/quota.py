@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from lightspeed.configuration.fields import NonNegativeInt, PositiveInt
+from lightspeed.configuration.fields import NonNegativeInt, PositiveInt, Text
 from lightspeed.configuration.period import parse_period
-from lightspeed.configuration.section import KeyPath, Section
+from lightspeed.configuration.section import KeyPath, Section, repeated
 from lightspeed.configuration.storage import PostgreSQLDatabaseConfiguration, SQLiteDatabaseConfiguration
 
 
@@ -16,7 +16,7 @@ class QuotaLimiterConfiguration(Section):
     """One limit, in tokens."""
 
     type: Literal["user_limiter", "cluster_limiter"] = Field(description="Whose tokens are counted.")
-    name: str = Field(description="Name for the log.")
+    name: Text = Field(description="Name for the log.")
     initial_quota: NonNegativeInt = Field(description="Tokens at first, and again after each period.")
     quota_increase: NonNegativeInt = Field(description="Tokens added after each period.")
     period: str = Field(description="Length of a period, such as `1 day`.")
@@ -52,3 +52,5 @@ class QuotaHandlersConfiguration(Section):
     def problems(self) -> Iterator[tuple[KeyPath, str]]:
         if self.sqlite and self.postgres:
             yield (), "takes `sqlite` or `postgres`, not both"
+        for position in repeated([limiter.name for limiter in self.limiters]):
+            yield ("limiters", position, "name"), "is the name of another limiter too"

@@ -28,6 +28,9 @@ class ByokRag(Section):
     def problems(self) -> Iterator[tuple[KeyPath, str]]:
         if self.rag_id == OKP:
             yield ("rag_id",), "`okp` is the id of the Offline Knowledge Portal; choose another"
+        if any(character in "/\\" or not character.isprintable() for character in self.rag_id):
+            # It names a folder of the state directory.
+            yield ("rag_id",), "must not hold `/`, `\\` or control characters"
 
 
 class RagConfiguration(Section):

@@ -77,6 +77,9 @@ class Configuration(Section):
         if self.conversation_cache.type == "memory" and self.service.workers > 1:
             path = ("conversation_cache", "type")
             yield path, "`memory` is not shared between processes; it needs `service.workers` to be 1"
+        if self.inference.providers and self.llama_stack.library_client_config_path:
+            path = ("inference", "providers")
+            yield path, "cannot be given beside `llama_stack.library_client_config_path`; list them there"
         subject = self.rlsapi_v1.quota_subject
         if subject in {"org_id", "system_id"} and self.authentication.module != "rh-identity":
             path = ("rlsapi_v1", "quota_subject")

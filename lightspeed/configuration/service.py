@@ -1,10 +1,12 @@
 """The section `service`: where and how the web server listens."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
-from lightspeed.configuration.fields import ExistingFile, NonNegativeInt, Port, PositiveInt, WebAddress
+from lightspeed.configuration.fields import ExistingFile, NonNegativeInt, Port, PositiveInt, Text, WebAddress
 from lightspeed.configuration.section import KeyPath, Section
 
 
@@ -22,6 +24,16 @@ class TLSConfiguration(Section):
             yield ("tls_certificate_path",), "is required beside `tls_key_path`"
         if self.tls_key_password and not self.tls_key_path:
             yield ("tls_key_password",), "has no use without `tls_key_path`"
+        if self.tls_key_path and not self.tls_key_password and _is_encrypted(self.tls_key_path):
+            yield ("tls_key_password",), "is required, because the key is encrypted"
+
+
+def _is_encrypted(key: Path) -> bool:
+    try:
+        text = key.read_bytes()
+    except OSError:
+        return False
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in text or b"Proc-Type: 4,ENCRYPTED" in text
 
 
 class CORSConfiguration(Section):
@@ -51,12 +63,13 @@ class LimitsConfiguration(Section):
 class ServiceConfiguration(Section):
     """The web server."""
 
-    host: str = Field("localhost", description="Name or address to listen on.")
+    host: Text = Field("localhost", description="Name or address to listen on.")
     port: Port = Field(8080, description="TCP port to listen on.")
     base_url: WebAddress | None = Field(None, description="Public address, shown in the A2A agent card.")
     auth_enabled: bool = Field(False, description="Accepted, without effect; see `authentication.module`.")
     workers: PositiveInt = Field(1, description="Number of processes.")
     color_log: bool = Field(True, description="Colours in the log on a terminal.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or for programs.")
     access_log: bool = Field(True, description="One log line for each request.")
     tls_config: TLSConfiguration = Field(TLSConfiguration(), description="TLS certificate and key.")
     root_path: str = Field("", description="Path prefix given by a proxy, such as `/assistant`.")

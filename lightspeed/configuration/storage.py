@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from lightspeed.configuration.data_collector import DataCollector
-from lightspeed.configuration.fields import AnyPath, ExistingFile, Port, PositiveInt
+from lightspeed.configuration.fields import AnyPath, ExistingFile, Port, PositiveInt, Text
 from lightspeed.configuration.section import KeyPath, Section
 
 
@@ -21,17 +21,21 @@ class SQLiteDatabaseConfiguration(Section):
 class PostgreSQLDatabaseConfiguration(Section):
     """A PostgreSQL database."""
 
-    host: str = Field("localhost", description="Host name.")
+    host: Text = Field("localhost", description="Host name.")
     port: Port = Field(5432, description="TCP port.")
-    db: str = Field(description="Database name.")
-    user: str = Field(description="User name.")
+    db: Text = Field(description="Database name.")
+    user: Text = Field(description="User name.")
     password: SecretStr = Field(description="Password.")
-    namespace: str | None = Field("public", description="Schema that holds the tables.")
+    namespace: Text | None = Field("public", description="Schema that holds the tables.")
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "prefer", description="How the connection is encrypted and checked."
     )
     gss_encmode: Literal["disable", "prefer", "require"] = Field("prefer", description="GSSAPI encryption.")
     ca_cert_path: ExistingFile | None = Field(None, description="Certificates that sign the server's one.")
+
+    def problems(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.gss_encmode == "require":
+            yield ("gss_encmode",), "`require` is not possible: the driver has no GSSAPI encryption"
 
 
 class _OneDatabase(Section):

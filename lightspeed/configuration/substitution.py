@@ -19,6 +19,7 @@ _SECRET_KEY = re.compile(
     r"(?:^|[_-])(?:api_?key|access_key|secret_key|token|password|passphrase|secret)$", re.IGNORECASE
 )
 _DISABLED = "__disabled__"
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _IDENTIFIERS = frozenset(
     {"vector_store_id", "model_id", "shield_id", "dataset_id", "scoring_fn_id", "benchmark_id"}
 )
@@ -39,12 +40,24 @@ class Substitution:
     kept: Mapping[KeyPath, tuple[int, ...]]
 
 
+class WholeNumber(int):
+    """A number that a variable gave, with its text: the key may turn out to want text."""
+
+    text: str
+
+
+class DecimalNumber(float):
+    """As `WholeNumber`, with a fraction or an exponent."""
+
+    text: str
+
+
 def substitute(tree: Any, environment: Mapping[str, str], *, retype: bool = False) -> Any:
     """The tree with all references replaced.
 
     A replaced text stays a text, and an empty one becomes null. `retype` turns replaced texts that
     look like a switch or a number into one, as Llama Stack does for its run.yaml, but never below a
-    key that names a secret. List entries whose `provider_id` becomes `__disabled__`, or whose
+    key that names a secret. Numbers made so remember their text. List entries whose `provider_id` becomes `__disabled__`, or whose
     identifier becomes empty, are dropped.
 
     Raises ConfigurationError with one problem for each unset variable: the key's path and the name.
@@ -155,9 +168,12 @@ class _Resolver:
 def _retyped(text: str) -> Any:
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if not _NUMBER.fullmatch(text):
+        return text
+    number: WholeNumber | DecimalNumber
+    try:
+        number = WholeNumber(text)
+    except ValueError:
+        number = DecimalNumber(text)
+    number.text = text
+    return number

@@ -1,8 +1,6 @@
 """The run configuration of the embedded stack: `run.yaml`."""
 
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,16 @@ def load_run_configuration(path: Path, environment: Mapping[str, str]) -> dict[s
 
     Raises ConfigurationError with one line for each mistake.
     """
+    configuration = read_run_file(path, environment)
+    prepare_databases(configuration, path)
+    return configuration
+
+
+def read_run_file(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The file with its environment variables replaced; nothing is written.
+
+    Raises ConfigurationError with one line for each mistake.
+    """
     try:
         tree = read_document(path)
         if not isinstance(tree, dict):
@@ -25,17 +33,32 @@ def load_run_configuration(path: Path, environment: Mapping[str, str]) -> dict[s
         configuration: dict[str, Any] = substitute(tree, environment, retype=True)
     except ConfigurationError as error:
         raise ConfigurationError([f"{path}: {problem}" for problem in error.problems]) from None
-    for backend in _backends(configuration):
-        database = backend.get("db_path")
-        if isinstance(database, str) and database != ":memory:":
-            _make_folder(Path(database).expanduser().parent, path)
-            if "sqlite" in str(backend.get("type", "")):
-                _check_database(Path(database).expanduser(), path)
     return configuration
 
 
+def prepare_databases(configuration: Mapping[str, Any], path: Path, *, make_folders: bool = True) -> None:
+    """Make the folders of the SQLite files, and see that those which exist are databases.
+
+    Raises ConfigurationError with one line for each mistake; `path` is the file that names the databases.
+    """
+    problems: list[str] = []
+    for backend in _backends(configuration):
+        database = backend.get("db_path")
+        if not isinstance(database, str) or database == ":memory:":
+            continue
+        try:
+            if make_folders:
+                _make_folder(Path(database).expanduser().parent, path)
+            if "sqlite" in str(backend.get("type", "")):
+                _check_database(Path(database).expanduser(), path)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
+
+
 def for_knowledge_only(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without the model providers that no knowledge store needs."""
+    """The same without the model providers that no knowledge store needs, and without work on attached files."""
     resources = configuration.get("registered_resources") or {}
     needed = {
         str(store.get("embedding_model", "")).partition("/")[0]
@@ -48,27 +71,15 @@ def for_knowledge_only(configuration: Mapping[str, Any]) -> dict[str, Any]:
         item for item in providers.get("inference") or () if item.get("provider_id") in needed
     ]
     kept = [model for model in models if model.get("provider_id") in needed]
+    providers["vector_io"] = [_without_jobs(item) for item in providers.get("vector_io") or ()]
     return {**configuration, "providers": providers, "registered_resources": {**resources, "models": kept}}
 
 
-def store_has_content(configuration: Mapping[str, Any], store: str) -> bool:
-    """Whether the stock FAISS provider has written an index for this store; looks into the files only."""
-    return any(
-        _has_index(Path(str(backend["db_path"])).expanduser(), store)
-        for backend in _backends(configuration)
-        if backend.get("db_path")
-    )
-
-
-def _has_index(database: Path, store: str) -> bool:
-    if not database.is_file():
-        return False
-    try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            found = connection.execute("SELECT 1 FROM kvstore WHERE key = ?", (f"faiss_index:v3::{store}",))
-            return found.fetchone() is not None
-    except sqlite3.Error:
-        return False
+def _without_jobs(provider: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reading a file may take a chat model, which is not there."""
+    if provider.get("provider_type") != "inline::faiss-sqlite":
+        return provider
+    return {**provider, "config": {**(provider.get("config") or {}), "read_files": False}}
 
 
 def _backends(configuration: Mapping[str, Any]) -> list[Mapping[str, Any]]:

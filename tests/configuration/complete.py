@@ -11,6 +11,7 @@ service:
   auth_enabled: true
   workers: 2
   color_log: false
+  log_format: json
   access_log: false
   tls_config: {tls_certificate_path: FILE, tls_key_path: FILE, tls_key_password: FILE}
   root_path: /assistant

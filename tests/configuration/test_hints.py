@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ MINIMAL = {
 }
 STORE = {"rag_id": "docs", "vector_db_id": "v", "db_path": "d"}
 LIMITER = {"type": "user_limiter", "name": "n", "initial_quota": 1, "quota_increase": 1, "period": "1 day"}
+ROLE_RULE = {"jsonpath": "$.groups[*]", "operator": "contains", "value": "a", "roles": ["ops"]}
 RULES = {"access_rules": [{"role": "*", "actions": ["query"]}]}
 
 
@@ -72,6 +74,68 @@ RULES = {"access_rules": [{"role": "*", "actions": ["query"]}]}
             {"authorization": RULES, "authentication": {"module": "rh-identity", "rh_identity_config": {}}},
             [],
         ),
+        (
+            {
+                "authorization": {
+                    "access_rules": [{"role": role, "actions": ["query"]} for role in ("*", "ops", "oops")]
+                },
+                "authentication": {
+                    "module": "jwk-token",
+                    "jwk_config": {"url": "http://keys", "jwt_configuration": {"role_rules": [ROLE_RULE]}},
+                },
+            },
+            ["authorization.access_rules[2].role: no rule gives anyone the role `oops`"],
+        ),
+        (
+            {"authentication": {"api_key_config": {"api_key": "k"}, "k8s_cluster_api": "http://k"}},
+            [
+                "authentication.api_key_config: has no effect; the module is `noop`, not `api-key-token`",
+                "authentication.k8s_cluster_api: has no effect; the module is `noop`, not `k8s`",
+            ],
+        ),
+        (
+            {"service": {"cors": {"allow_origins": ["*", "https://a.example:8443", "null"]}}},
+            [],
+        ),
+        (
+            {"service": {"cors": {"allow_origins": ["a.example", "https://a.example/"]}}},
+            [
+                f"service.cors.allow_origins[{position}]: no page has this origin; write it as"
+                " `https://www.example.com`, with nothing behind the host or port"
+                for position in (0, 1)
+            ],
+        ),
+        (
+            {"llama_stack": {"use_as_library_client": True, "url": "http://h", "api_key": "k"}},
+            [
+                f"llama_stack.{key}: has no effect, because `use_as_library_client` is true"
+                for key in ("url", "api_key")
+            ],
+        ),
+        (
+            {"inference": {"providers": [{"type": "ollama"}]}},
+            ["inference.providers: has no effect, because the stack runs elsewhere"],
+        ),
+        (
+            {"rag": {"inline": ["a", "a"], "tool": ["a"]}},
+            ["rag.inline: `a` is listed 2 times; once is enough"],
+        ),
+        (
+            {"okp": {"offline": False}},
+            ["okp: has no effect while `okp` is neither in `rag.inline` nor in `rag.tool`"],
+        ),
+        (
+            {
+                "mcp_servers": [
+                    {
+                        "name": "s",
+                        "url": "http://s",
+                        "authorization_headers": {"A": "/nowhere", "B": "client"},
+                    }
+                ]
+            },
+            ["mcp_servers: `s` is not used; the file of its header `A` is missing or empty"],
+        ),
     ],
 )
 def test_hints(given: dict[str, Any], expected: list[str]) -> None:
@@ -84,4 +148,22 @@ def test_ids_that_are_searched_are_checked_against_the_stores_of_the_stack() -> 
     assert hints(configuration) == []
     assert hints(configuration, {"vs_1"}) == [
         "rag.tool[1]: `dosc` is neither a `rag_id` nor a store of the stack"
+    ]
+
+
+def test_prompts_that_others_replace(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("From the file.")
+    (tmp_path / "profile.py").write_text(
+        "PROFILE_CONFIG = {'system_prompts': {'default': 'From the profile.'}}"
+    )
+    both = {"system_prompt": "Literal.", "system_prompt_path": str(tmp_path / "prompt.txt")}
+    profile = {"profile_path": str(tmp_path / "profile.py")}
+
+    def told(customization: dict[str, Any]) -> list[str]:
+        return hints(Configuration.model_validate(MINIMAL | {"customization": customization}))
+
+    assert told(both) == ["customization.system_prompt: has no effect beside `system_prompt_path`"]
+    assert told(profile) == []
+    assert told(profile | {"system_prompt": "Literal."}) == [
+        "customization.system_prompt: has no effect; the profile has a prompt `default`"
     ]

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
         "auth_enabled": False,
         "workers": 1,
         "color_log": True,
+        "log_format": "text",
         "access_log": True,
         "tls_config": {"tls_certificate_path": None, "tls_key_path": None, "tls_key_password": None},
         "root_path": "",
@@ -52,6 +53,7 @@ DEFAULTS: dict[str, Any] = {
         "api_key": None,
         "use_as_library_client": False,
         "library_client_config_path": None,
+        "config": None,
         "timeout": 180,
         "max_retries": 5,
         "retry_delay": 2,
@@ -88,7 +90,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "authorization": None,
     "customization": None,
-    "inference": {"default_model": None, "default_provider": None, "context_windows": {}},
+    "inference": {"default_model": None, "default_provider": None, "context_windows": {}, "providers": []},
     "conversation_cache": {"type": None, "memory": None, "sqlite": None, "postgres": None},
     "compaction": {
         "enabled": False,
@@ -157,6 +159,25 @@ SECTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
             "client_id": "**********",
             "client_secret": "**********",
             "scope": "https://cognitiveservices.azure.com/.default",
+        },
+    ),
+    (
+        {"inference": {"providers": [{"type": "vllm_rhaiis"}]}},
+        {
+            "default_model": None,
+            "default_provider": None,
+            "context_windows": {},
+            "providers": [
+                {
+                    "type": "vllm_rhaiis",
+                    "id": None,
+                    "api_key_env": None,
+                    "api_key": None,
+                    "base_url": None,
+                    "allowed_models": None,
+                    "extra": {},
+                }
+            ],
         },
     ),
     (
@@ -250,6 +271,8 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
     configuration = load_configuration(complete_file(tmp_path), {})
     missing = {"database.sqlite", "a2a_state.postgres", "quota_handlers.postgres"}
     missing |= {"conversation_cache.memory", "conversation_cache.sqlite", "customization.custom_profile"}
+    # Only without a run.yaml.
+    missing |= {"llama_stack.config", "inference.providers"}
     missing |= {"authentication.jwk_config.jwt_configuration.role_rules.negate"}
     assert set(unset_keys(configuration)) == missing
 

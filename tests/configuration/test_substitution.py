@@ -1,6 +1,8 @@
+import pickle
+
 import pytest
 
-from lightspeed.configuration.substitution import resolve, substitute
+from lightspeed.configuration.substitution import DecimalNumber, WholeNumber, resolve, substitute
 from lightspeed.errors import ConfigurationError
 
 ENVIRONMENT = {
@@ -60,7 +62,21 @@ def test_a_text(text: object, replaced: object) -> None:
 def test_retyping(text: str, replaced: object) -> None:
     result = substitute(text, ENVIRONMENT, retype=True)
     assert result == replaced
-    assert type(result) is type(replaced)
+    assert isinstance(result, type(replaced))
+    assert isinstance(result, bool) == isinstance(replaced, bool)
+
+
+@pytest.mark.parametrize("text", ["0012", "7", "1.50", "1e3", "-2", ".5"])
+def test_a_number_remembers_its_text(text: str) -> None:
+    number = substitute("${env.N}", {"N": text}, retype=True)
+    assert isinstance(number, WholeNumber | DecimalNumber)
+    assert float(text) == number
+    assert pickle.loads(pickle.dumps(number)).text == number.text == text
+
+
+@pytest.mark.parametrize("text", ["1_000", "nan", "inf", "0x10", "1.2.3", "٣", "12 "])
+def test_what_only_python_reads_as_a_number_stays_text(text: str) -> None:
+    assert substitute("${env.N}", {"N": text}, retype=True) == text
 
 
 @pytest.mark.parametrize(

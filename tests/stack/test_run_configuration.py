@@ -1,12 +1,11 @@
 """Reading run.yaml."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from lightspeed.errors import ConfigurationError
-from lightspeed.stack.run_configuration import for_knowledge_only, load_run_configuration, store_has_content
+from lightspeed.stack.run_configuration import for_knowledge_only, load_run_configuration
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -69,7 +68,10 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
 
 def test_knowledge_needs_only_what_makes_embeddings() -> None:
     configuration = {
-        "providers": {"inference": [{"provider_id": "llm"}, {"provider_id": "onnx"}], "vector_io": [{}]},
+        "providers": {
+            "inference": [{"provider_id": "llm"}, {"provider_id": "onnx"}],
+            "vector_io": [{}, {"provider_type": "inline::faiss-sqlite"}],
+        },
         "registered_resources": {
             "models": [
                 {"model_id": "a", "provider_id": "onnx", "model_type": "embedding"},
@@ -79,17 +81,9 @@ def test_knowledge_needs_only_what_makes_embeddings() -> None:
         },
     }
     kept = for_knowledge_only(configuration)
-    assert kept["providers"] == {"inference": [{"provider_id": "onnx"}], "vector_io": [{}]}
+    assert kept["providers"] == {
+        "inference": [{"provider_id": "onnx"}],
+        "vector_io": [{}, {"provider_type": "inline::faiss-sqlite", "config": {"read_files": False}}],
+    }
     assert [model["model_id"] for model in kept["registered_resources"]["models"]] == ["a"]
     assert len(configuration["providers"]["inference"]) == 2
-
-
-def test_a_store_with_an_index_has_content(tmp_path: Path) -> None:
-    database = tmp_path / "kv.db"
-    configuration = {"storage": {"backends": {"kv": {"db_path": str(database)}}}}
-    assert not store_has_content(configuration, "docs")
-    with sqlite3.connect(database) as connection:
-        connection.execute("CREATE TABLE kvstore (key TEXT PRIMARY KEY, value TEXT)")
-        connection.execute("INSERT INTO kvstore VALUES ('faiss_index:v3::docs', '{}')")
-    assert store_has_content(configuration, "docs")
-    assert not store_has_content(configuration, "other")

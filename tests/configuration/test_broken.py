@@ -1,0 +1,237 @@
+"""Broken configuration files, through `lightspeed check`: one line for each mistake, and exit code 1."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightspeed.cli import run
+from tests.configuration.test_loading import BROKEN as BROKEN_FILES
+
+SERVICE: dict[str, Any] = {
+    "name": "test",
+    "service": {"host": "127.0.0.1"},
+    "llama_stack": {"use_as_library_client": True, "library_client_config_path": "run.yaml"},
+    "user_data_collection": {},
+}
+CHAT = {"provider_id": "chat", "provider_type": "remote::openai", "config": {"api_key": "sk-not-a-key"}}
+ONE_FILE = {"use_as_library_client": True}
+LIMITER = {"type": "user_limiter", "name": "n", "initial_quota": 1, "quota_increase": 1, "period": "1 day"}
+POSTGRES = {"db": "d", "user": "u", "password": "c4nary"}
+TLS = {"tls_certificate_path": "certificate", "tls_key_path": "key"}
+PEM = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIF\n-----END ENCRYPTED PRIVATE KEY-----\n"
+
+
+def run_file(state: str, **changes: Any) -> dict[str, Any]:
+    backends = {
+        "kv": {"type": "kv_sqlite", "db_path": f"{state}/kv.db"},
+        "sql": {"type": "sql_sqlite", "db_path": f"{state}/sql.db"},
+    }
+    base = {"version": 2, "providers": {"inference": [CHAT]}, "storage": {"backends": backends}}
+    return {key: value for key, value in (base | changes).items() if value is not None}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("OPENAI_", "AZURE_", "VLLM_", "WATSONX_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LIGHTSPEED_STATE", str(tmp_path / "state"))
+    (tmp_path / "certificate").write_text("no certificate")
+    (tmp_path / "key").write_text("no key")
+    (tmp_path / "encrypted").write_text(PEM)
+    return tmp_path
+
+
+def check(folder: Path, capsys: pytest.CaptureFixture[str], service: object, run_yaml: object) -> list[str]:
+    """Write both files, check them, and return the lines about mistakes, without folders."""
+    for name, content in (("lightspeed-stack.yaml", service), ("run.yaml", run_yaml)):
+        text = content if isinstance(content, str) else yaml.safe_dump(content)
+        (folder / name).write_text(text)
+    before = sorted(folder.rglob("*"))
+    code = run(["check", "-c", "lightspeed-stack.yaml"])
+    output = capsys.readouterr()
+    assert sorted(folder.rglob("*")) == before
+    lines = output.err.splitlines()
+    assert code == (1 if any(line.startswith("lightspeed: ") for line in lines) else 0), output.err
+    assert code == 0 or not output.out
+    assert "c4nary" not in output.err + output.out
+    return [line.removeprefix("lightspeed: ").replace(f"{folder}/", "") for line in lines]
+
+
+BROKEN_SERVICE: list[tuple[dict[str, Any], str]] = [
+    ({"service": {"host": ""}}, "service.host: must not be empty"),
+    ({"service": {"tls_config": TLS | {"tls_key_path": "encrypted"}}}, "service.tls_config.tls_key_password: is required, because the key is encrypted"),
+    ({"service": {"tls_config": TLS}}, "service.tls_config: certificate and key cannot be loaded: no PEM files, or a wrong password"),
+    ({"service": {"log_format": "xml"}}, "service.log_format: must be `text` or `json`"),
+    ({"database": {"sqlite": {"db_path": "."}}}, "database.sqlite.db_path: is a directory, not a file"),
+    ({"database": {"postgres": POSTGRES | {"gss_encmode": "require"}}}, "database.postgres.gss_encmode: `require` is not possible: the driver has no GSSAPI encryption"),
+    ({"database": {"postgres": POSTGRES | {"db": ""}}}, "database.postgres.db: must not be empty"),
+    ({"database": {"postgres": POSTGRES | {"namespace": ""}}}, "database.postgres.namespace: must not be empty"),
+    ({"database": {"postgres": POSTGRES | {"port": "c4nary"}}}, "database.postgres.port: must be a whole number"),
+    ({"database": {"postgres": {"db": "d", "user": "u"}}}, "database.postgres.password: is required"),
+    ({"database": {"postgres": POSTGRES | {"ca_cert_path": "/nowhere"}}}, "database.postgres.ca_cert_path: no such file"),
+    ({"database": {"postgres": POSTGRES | {"ssl_mode": "on"}}}, "database.postgres.ssl_mode: must be `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`"),
+    ({"conversation_cache": {"type": "memory", "memory": {}}}, "conversation_cache.memory.max_entries: is required"),
+    ({"quota_handlers": {"limiters": [LIMITER, LIMITER]}}, "quota_handlers.limiters[1].name: is the name of another limiter too"),
+    ({"quota_handlers": {"limiters": [LIMITER | {"period": "a day"}]}}, "quota_handlers.limiters[0].period: must be a length of time above zero, such as `1 day` or `2 hours`"),
+    ({"quota_handlers": {"limiters": [LIMITER | {"type": "org_limiter"}]}}, "quota_handlers.limiters[0].type: is unknown; did you mean `user_limiter`?"),
+    ({"quota_handlers": {"limiters": [LIMITER | {"initial_quota": -1}]}}, "quota_handlers.limiters[0].initial_quota: must be at least 0"),
+    ({"mcp_servers": [{"name": "m", "url": "ws://h/mcp"}]}, "mcp_servers[0].url: must be an http or https URL"),
+    ({"mcp_servers": [{"name": "m", "url": "http://h", "headers": ["X Trace"]}]}, "mcp_servers[0].headers[0]: is not the name of a header"),
+    ({"mcp_servers": [{"name": "m", "url": "http://h", "authorization_headers": {"A:": "client"}}]}, "mcp_servers[0].authorization_headers.A:: is not the name of a header"),
+    ({"mcp_servers": [{"name": "m", "url": "http://h", "timeout": 0}]}, "mcp_servers[0].timeout: must be greater than 0"),
+    ({"authentication": {"module": "api-key-token", "api_key_config": {}}}, "authentication.api_key_config.api_key: is required"),
+    ({"authentication": {"module": "rh-identity", "rh_identity_config": {"required_entitlements": [""]}}}, "authentication.rh_identity_config.required_entitlements[0]: must not be empty"),
+    ({"authorization": {"access_rules": [{"role": "", "actions": ["query"]}]}}, "authorization.access_rules[0].role: must not be empty"),
+    ({"authorization": {"access_rules": [{"role": "r", "actions": ["fly"]}]}}, "authorization.access_rules[0].actions[0]: "),
+    ({"byok_rag": [{"rag_id": "../up", "vector_db_id": "v", "db_path": "d"}]}, "byok_rag[0].rag_id: must not hold `/`, `\\` or control characters"),
+    ({"byok_rag": [{"rag_id": "docs", "vector_db_id": "v", "db_path": "nowhere.db"}]}, "byok_rag[0].db_path: nowhere.db does not exist"),
+    ({"skills": {"paths": ["nowhere"]}}, "skills.paths[0]: no such directory"),
+    ({"rag": {"inline": ["dosc"]}}, "rag.inline[0]: `dosc` is neither a `rag_id` nor a store of run.yaml, which has no provider that could hold others"),
+    ({"llama_stack": {"use_as_library_client": True, "library_client_config_path": "nowhere.yaml"}}, "llama_stack.library_client_config_path: no such file"),
+    ({"llama_stack": ONE_FILE | {"config": {"profile": "nowhere.yaml"}}}, "llama_stack.config.profile: no such file"),
+    ({"llama_stack": ONE_FILE | {"config": {"baseline": "none"}}}, "llama_stack.config.baseline: must be `default` or `empty`"),
+    ({"inference": {"providers": [{"type": "openai"}]}}, "inference.providers: cannot be given beside `llama_stack.library_client_config_path`; list them there"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "opneai"}]}}, "inference.providers[0].type: is unknown; did you mean `openai`?"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "openai"}]}}, "inference.providers[0]: needs an API key: set OPENAI_API_KEY, or `api_key_env` to the name of another variable"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "openai", "api_key_env": "NO_KEY"}]}}, "inference.providers[0].api_key_env: the environment variable NO_KEY is not set or empty"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "openai", "api_key_env": "A", "api_key": "c4nary"}]}}, "inference.providers[0].api_key: cannot be given beside `api_key_env`"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "vllm"}]}}, "inference.providers[0].base_url: is required, here or as the environment variable VLLM_URL"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "vertexai"}]}}, "inference.providers[0].extra.project: is required, here or as the environment variable VERTEX_AI_PROJECT"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "ollama", "api_key": "c4nary"}]}}, "inference.providers[0].api_key: is not used by the type `ollama`"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "ollama"}, {"type": "ollama"}]}}, "inference.providers[1].id: `ollama` is the id of another provider too"),
+    ({"llama_stack": ONE_FILE, "inference": {"default_provider": "openai", "default_model": "m", "providers": [{"type": "ollama"}]}}, "inference.default_provider: is not the id of one of `providers`"),
+    ({"llama_stack": ONE_FILE, "inference": {"default_provider": "ollama", "default_model": "m", "providers": [{"type": "ollama", "allowed_models": ["n"]}]}}, "inference.default_model: is not among `providers[0].allowed_models`"),
+    ({"llama_stack": ONE_FILE, "inference": {"providers": [{"type": "ollama", "extra": {"base_url": "http://h"}}]}}, "inference.providers[0].extra.base_url: belongs one level higher, as `base_url`"),
+]  # fmt: skip
+
+BROKEN_RUN_FILE: list[tuple[object, str]] = [
+    ("", "must be a mapping of sections"),
+    ("a: [\n", "line 2, column 1: is not valid YAML"),
+    ({"version": 2, "providers": None}, "providers: is required"),
+    ({"providers": []}, "providers: must be a mapping of APIs to lists"),
+    ({"providers": {"inference": {}}}, "providers.inference: must be a list"),
+    ({"providers": {"inference": ["c4nary"]}}, "providers.inference[0]: must be a section with keys"),
+    ({"providers": {"inference": [{"provider_id": "a"}]}}, "providers.inference[0].provider_type: is required"),
+    ({"providers": {"inference": [{"provider_type": "remote::openai"}]}}, "providers.inference[0].provider_id: is required"),
+    ({"providers": {"inference": [CHAT | {"provider_id": 5}]}}, "providers.inference[0].provider_id: must be text; put the value in quotes"),
+    ({"providers": {"inference": [CHAT, CHAT]}}, "providers.inference.chat: is the id of 2 providers"),
+    ({"providers": {"inference": [CHAT | {"config": ["c4nary"]}]}}, "providers.inference[0].config: must be a mapping of keys to values"),
+    ({"providers": {"inferense": [CHAT]}}, "providers.inferense: there is no API `inferense`; did you mean `inference`?"),
+    ({"apis": "inference", "providers": {}}, "apis: must be a list"),
+    ({"apis": ["inferense"], "providers": {}}, "apis[0]: there is no API `inferense`; did you mean `inference`?"),
+    ({"registered_resources": []}, "registered_resources: must be a mapping of kinds to lists"),
+    ({"registered_resources": {"models": {}}}, "registered_resources.models: must be a list"),
+    ({"registered_resources": {"models": [{"provider_id": "chat"}]}}, "registered_resources.models[0].model_id: is required"),
+    ({"registered_resources": {"models": [{"model_id": "m", "provider_id": "caht"}]}}, "registered_resources.models.m.provider_id: there is no provider `caht` for inference; there: chat"),
+    ({"registered_resources": {"vector_stores": [{"vector_store_id": "v", "provider_id": "faiss", "embedding_model": "chat/e"}]}}, "registered_resources.vector_stores.v.provider_id: there is no provider `faiss` for vector_io; there: none"),
+    ({"storage": ["c4nary"]}, "storage: must be a section with keys"),
+    ({"storage": {"backends": ["c4nary"]}}, "storage.backends: must be a mapping of keys to values"),
+    ({"storage": {"backends": {"kv": "c4nary"}}}, "storage.backends.kv: must be a section with keys"),
+    ({"storage": {"backends": {"kv": {"type": "kv_sqlite", "db_path": "key"}}}}, "storage.backends: key is not a SQLite database"),
+    ({"providers": {"inference": [CHAT | {"config": {"api_key": "${env.NO_KEY}"}}]}}, "providers.inference[0].config.api_key: the environment variable NO_KEY is not set or empty"),
+    ({"providers": {"inference": [CHAT | {"provider_type": "remote::opnai"}]}}, "providers.inference.chat: there is no provider type 'remote::opnai' for inference; did you mean 'remote::openai'?"),
+    ({"providers": {"inference": [CHAT | {"config": {"base_url": "c4nary"}}]}}, "providers.inference.chat.config.base_url: Input should be a valid URL, relative URL without a base"),
+    ({"providers": {"inference": [CHAT | {"config": {"api_key": ["c4nary"]}}]}}, "providers.inference.chat.config.api_key: Input should be a valid string"),
+    ({"providers": {"inference": [CHAT], "vector_io": [{"provider_id": "m", "provider_type": "inline::milvus", "config": {"db_path": "m.db", "persistence": {"backend": "kv", "namespace": "n"}}}]}}, "providers.vector_io.m: provider inline::milvus needs the Python package 'pymilvus', which is not installed"),
+    ({"providers": {"inference": [CHAT], "tool_runtime": [{"provider_id": "f", "provider_type": "inline::file-search"}]}}, "providers.tool_runtime.f: needs a provider of files, vector_io"),
+    ({"providers": {"inference": [{"provider_id": "l", "provider_type": "inline::llamacpp", "module": "lightspeed.stack.providers.llamacpp", "config": {"model": "/nowhere.gguf"}}]}}, "providers.inference.l.config.model: Model weights '/nowhere.gguf' were not found: there is no such file or folder, correct the path"),
+    ({"providers": {"inference": [CHAT | {"module": "no_such_module"}]}}, "providers: a module among no_such_module cannot be loaded: "),
+    ({"storage": {"backends": {"kv": {"type": "kv_none", "db_path": "x"}}}}, "storage.backends.kv: Input tag 'kv_none' found using 'type' does not match any of the expected tags"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "expected"), BROKEN_SERVICE)
+def test_a_mistake_in_the_file_of_the_service(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], expected: str
+) -> None:
+    lines = check(folder, capsys, SERVICE | change, run_file(str(folder)))
+    assert [line for line in lines if f"lightspeed-stack.yaml: {expected}" in line], lines
+    assert [
+        line for line in lines if expected not in line and "not supported by this version" not in line
+    ] == []
+
+
+@pytest.mark.parametrize(("change", "expected"), BROKEN_RUN_FILE)
+def test_a_mistake_in_run_yaml(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: object, expected: str
+) -> None:
+    content = run_file(str(folder), **change) if isinstance(change, dict) else change
+    (line,) = check(folder, capsys, SERVICE, content)
+    assert line.startswith(f"run.yaml: {expected}")
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN_FILES)
+def test_what_cannot_be_loaded(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, expected: str | list[str]
+) -> None:
+    lines = check(folder, capsys, text.replace("FILE", str(folder / "key")), "")
+    prefix = "lightspeed-stack.yaml: "
+    assert [line for line in lines if line.startswith(prefix)] == [
+        prefix + text for text in ([expected] if isinstance(expected, str) else expected)
+    ]
+
+
+def test_five_mistakes_in_two_files_are_five_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service = SERVICE | {
+        "service": {"port": 0, "workers": "c4nary"},
+        "rag": {"inlin": []},
+        "inference": {"default_model": "m"},
+    }
+    lines = check(folder, capsys, service, run_file(str(folder), apis=["inferense"]))
+    assert lines == [
+        "lightspeed-stack.yaml: service.port: must be greater than 0",
+        "lightspeed-stack.yaml: service.workers: must be a whole number",
+        "lightspeed-stack.yaml: inference.default_provider: is required beside `default_model`",
+        "lightspeed-stack.yaml: rag: unknown key `inlin`; did you mean `inline`?",
+        "run.yaml: apis[0]: there is no API `inferense`; did you mean `inference`?",
+    ]
+
+
+def test_mistakes_that_only_the_stack_sees_are_told_together(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    providers = [
+        CHAT | {"config": {"api_key": ["c4nary"], "refresh_models": "c4nary"}},
+        CHAT | {"provider_id": "other", "provider_type": "remote::none"},
+    ]
+    lines = check(folder, capsys, SERVICE, run_file(str(folder), providers={"inference": providers}))
+    assert lines == [
+        "run.yaml: providers.inference.chat.config.refresh_models: Input should be a valid boolean,"
+        " unable to interpret input",
+        "run.yaml: providers.inference.chat.config.api_key: Input should be a valid string",
+        "run.yaml: providers.inference.other: there is no provider type 'remote::none' for inference",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "run_yaml", "expected"),
+    [
+        (SERVICE | {"service": {"port": 0}}, {}, "lightspeed-stack.yaml: service.port: must be greater than 0"),
+        (SERVICE, {"providers": []}, "run.yaml: providers: must be a mapping of APIs to lists"),
+        (SERVICE | {"byok_rag": [{"rag_id": "r", "vector_db_id": "v", "db_path": "nowhere"}]}, {}, "lightspeed-stack.yaml: byok_rag[0].db_path: nowhere does not exist"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_the_exit_code_of_the_program(
+    folder: Path, command: str, service: dict[str, Any], run_yaml: dict[str, Any], expected: str
+) -> None:
+    (folder / "lightspeed-stack.yaml").write_text(yaml.safe_dump(service))
+    (folder / "run.yaml").write_text(yaml.safe_dump(run_file(str(folder), **run_yaml)))
+    arguments = [sys.executable, "-m", "lightspeed", command, "-c", str(folder / "lightspeed-stack.yaml")]
+    done = subprocess.run(
+        arguments,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.replace(f"{folder}/", "").splitlines() == [f"lightspeed: {expected}"]
