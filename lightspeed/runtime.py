@@ -6,20 +6,26 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lightspeed.errors import LightspeedError, NotReady, StartupError
 from lightspeed.services import Plan, Services, start_services
 from lightspeed.telemetry.metrics import Metrics
+from lightspeed.telemetry.tracing import NO_TRACES, Tracing
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """Which of the service's processes this is: `index` of 0 to `count` - 1. A successor has the same place."""
+    """Which of the service's processes this is: `index` of 0 to `count` - 1. A successor has the same place.
+
+    `metrics` is the folder in which all of them count together.
+    """
 
     index: int = 0
     count: int = 1
+    metrics: Path | None = None
 
 
 ALONE = WorkerPlace()
@@ -36,11 +42,13 @@ class Runtime:
         *,
         on_ready: Callable[[], None] = lambda: None,
         place: WorkerPlace = ALONE,
+        tracing: Tracing = NO_TRACES,
     ) -> None:
         self.plan = plan
         self.place = place
         self.configuration = plan.configuration
         self.metrics = metrics
+        self._tracing = tracing
         self._on_failure = on_failure
         self._on_ready = on_ready
         self._phase = "starting"
@@ -78,12 +86,13 @@ class Runtime:
         if self._services is not None:
             services, self._services = self._services, None
             self._phase = "stopping"
+            self.metrics.ready(False)
             await services.close(grace)
 
     async def _load(self) -> None:
         started = time.perf_counter()
         try:
-            self._services = await start_services(self.plan, self.metrics, self._tell)
+            self._services = await start_services(self.plan, self.metrics, self._tell, self._tracing)
         except asyncio.CancelledError:
             return
         except LightspeedError as error:
@@ -97,6 +106,7 @@ class Runtime:
             # What the stack has imported stays for good: without this, each full collection walks through it all.
             gc.collect()
             gc.freeze()
+            self.metrics.ready(True)
             logger.info("Ready after %.1f s", time.perf_counter() - started)
             self._on_ready()
 

@@ -9,12 +9,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from lightspeed.errors import ConfigurationError, LightspeedError, StartupError
 from lightspeed.runtime import WorkerPlace
 from lightspeed.server import GRACE_SECONDS, Server
 from lightspeed.services import Plan
 from lightspeed.telemetry.logging import configure_logging
+from lightspeed.telemetry.metrics_shared import SharedFolder
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,13 @@ def work(channel: Connection, listener: socket.socket) -> None:
         assignment: Assignment = channel.recv()
     except (EOFError, OSError):  # the parent is gone
         return
-    threading.Thread(target=_end_with_parent, args=(channel,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(channel, assignment.place.metrics), daemon=True).start()
     plan = assignment.plan
     configure_logging(
         assignment.log_level,
         verbose=assignment.verbose,
         color=None if plan.configuration.service.color_log else False,
+        log_format=plan.configuration.service.log_format,
     )
     try:
         Server(
@@ -68,9 +71,11 @@ def work(channel: Connection, listener: socket.socket) -> None:
         _tell(channel, portable(error))
 
 
-def _end_with_parent(channel: Connection) -> None:
+def _end_with_parent(channel: Connection, metrics: Path | None) -> None:
     with suppress(EOFError, OSError):
         channel.recv()  # nothing comes any more but the end
+    if metrics is not None:
+        SharedFolder(metrics).remove()  # what is open can still be written
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(STOPS_WITHIN)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -15,6 +15,7 @@ from lightspeed.errors import LightspeedError, StartupError
 from lightspeed.runtime import WorkerPlace
 from lightspeed.server import listen
 from lightspeed.services import Plan
+from lightspeed.telemetry.metrics_shared import SharedFolder
 from lightspeed.worker import PARENTS_SIGNALS, STOPS_WITHIN, Assignment, work
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,10 @@ def supervise(plan: Plan, announce: Callable[[str, int], str]) -> int:
     listened on, and the LightspeedError for which a worker cannot start. Ends by SIGTERM as a process that does not
     catch it, after all workers have ended.
     """
-    with listen(plan.configuration.service) as listener:
+    with listen(plan.configuration.service) as listener, SharedFolder.temporary() as metrics:
         logger.info("%s", announce(*listener.getsockname()[:2]))
-        logger.warning(
-            "Configuration: service.workers: /metrics counts only what the worker that answers it has done"
-        )
         try:
-            number = asyncio.run(_Supervisor(plan, listener).run())
+            number = asyncio.run(_Supervisor(plan, listener, metrics).run())
         except KeyboardInterrupt:
             return 0
     if number != signal.SIGINT:
@@ -48,9 +46,10 @@ def supervise(plan: Plan, announce: Callable[[str, int], str]) -> int:
 class _Supervisor:
     """Keeps a worker in each place."""
 
-    def __init__(self, plan: Plan, listener: socket.socket) -> None:
+    def __init__(self, plan: Plan, listener: socket.socket, metrics: SharedFolder) -> None:
         self._plan = plan
         self._listener = listener
+        self._metrics = metrics
         self._workers: list[_Worker] = []
         self._turn = asyncio.Lock()  # one worker at a time makes databases and loads models
         self._retiring: set[asyncio.Task[None]] = set()
@@ -65,7 +64,8 @@ class _Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         resource_tracker.ensure_running()  # later it would unblock what `_blocked` blocks
         count = self._plan.configuration.service.workers
-        keepers = [asyncio.create_task(self._keep(WorkerPlace(index, count))) for index in range(count)]
+        places = [WorkerPlace(index, count, self._metrics.path) for index in range(count)]
+        keepers = [asyncio.create_task(self._keep(place)) for place in places]
         for keeper in keepers:
             keeper.add_done_callback(self._give_up)
         try:
@@ -135,7 +135,7 @@ class _Supervisor:
                 logging.getLogger().level == logging.DEBUG,
             )
             try:
-                worker = _Worker(assignment, self._listener)
+                worker = _Worker(assignment, self._listener, self._metrics)
             except OSError as error:
                 raise StartupError(f"cannot start a worker process: {error.strerror}") from None
             self._workers = [*(other for other in self._workers if other.alive), worker]
@@ -162,12 +162,13 @@ class _Supervisor:
 class _Worker:
     """One worker process, seen from its parent."""
 
-    def __init__(self, assignment: Assignment, listener: socket.socket) -> None:
+    def __init__(self, assignment: Assignment, listener: socket.socket, metrics: SharedFolder) -> None:
         """Raises OSError when no process can be made."""
         self.settled = asyncio.Event()  # ready, failed, or gone
         self.failure: LightspeedError | None = None
         self.ending = ""
         self._place = assignment.place
+        self._metrics = metrics
         self._told_ready = False
         self._gone = asyncio.Event()
         self._leave = asyncio.Event()  # gone, or to be replaced
@@ -237,6 +238,9 @@ class _Worker:
         code = self._process.exitcode or 0
         self.ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self._process.close()
+        if self._pid is not None:
+            # At once: the next process may have the same id.
+            self._metrics.bury(self._pid)
         for event in (self._gone, self.settled, self._leave):
             event.set()
 

@@ -14,6 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lightspeed.api.errors import internal_error_response
 from lightspeed.telemetry.metrics import Metrics
 from lightspeed.telemetry.request_id import current_request_id, request_id_from
+from lightspeed.telemetry.request_spans import PROBES, RequestSpans
+from lightspeed.telemetry.sentry import Sentry
+from lightspeed.telemetry.sentry_requests import SentryRequests
+from lightspeed.telemetry.tracing import NO_TRACES, Tracing
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("lightspeed.access")
@@ -33,11 +37,21 @@ class Cors:
 
 
 def middleware(
-    metrics: Metrics, *, cors: Cors | None = None, root_path: str = "", access_log: bool = True
+    metrics: Metrics,
+    *,
+    cors: Cors | None = None,
+    root_path: str = "",
+    access_log: bool = True,
+    tracing: Tracing = NO_TRACES,
+    sentry: Sentry | None = None,
 ) -> list[Middleware]:
     """What the Starlette application needs as its `middleware`, outermost first."""
     cors = cors or Cors()
     layers = [Middleware(RequestIdMiddleware, root_path=root_path)]
+    if tracing.configured:
+        layers.append(Middleware(RequestSpans, tracing=tracing, root_path=root_path))
+    if sentry is not None and sentry.configured:
+        layers.append(Middleware(SentryRequests, sentry=sentry, root_path=root_path))
     if access_log:
         layers.append(Middleware(AccessLogMiddleware))
     return [
@@ -111,10 +125,15 @@ class Observer(ABC):
 
 
 class AccessLogMiddleware(Observer):
-    """One line for each request. Query strings are left out: they may name a user."""
+    """One line for each request. Query strings are left out: they may name a user.
+
+    Probes that succeed come by the second, and are told at DEBUG only.
+    """
 
     def observed(self, scope: Scope, status: int, seconds: float) -> None:
-        access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+        probe = getattr(scope.get("route"), "path", None) in PROBES and status < 400
+        level = logging.DEBUG if probe else logging.INFO
+        access.log(level, "%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
 
 
 class MetricsMiddleware(Observer):
@@ -125,7 +144,8 @@ class MetricsMiddleware(Observer):
         self.metrics = metrics
 
     def observed(self, scope: Scope, status: int, seconds: float) -> None:
-        self.metrics.response(getattr(scope.get("route"), "path", UNMATCHED), status, seconds)
+        path = getattr(scope.get("route"), "path", UNMATCHED)
+        self.metrics.response(scope["method"], path, status, seconds)
 
 
 class ErrorMiddleware:

@@ -23,7 +23,9 @@ from lightspeed.errors import InternalError, ProviderUnavailable, RequestError
 from lightspeed.retrieval.references import referenced_documents
 from lightspeed.retrieval.search import KnowledgeSearch
 from lightspeed.storage.records import TurnRecord
-from lightspeed.telemetry.metrics import Metrics
+from lightspeed.telemetry.metrics import Face, Metrics
+from lightspeed.telemetry.tracing import NO_TRACES, Span, Tracing
+from lightspeed.telemetry.turn_spans import TurnSpans
 
 if TYPE_CHECKING:
     from lightspeed.storage.conversations import Conversations
@@ -49,6 +51,7 @@ class Assistant:
         recorder: Recorder,
         metrics: Metrics,
         settings: AssistantSettings,
+        tracing: Tracing = NO_TRACES,
     ) -> None:
         """`recorder` is started before the first question, and closed after the assistant."""
         self._models = models
@@ -56,7 +59,8 @@ class Assistant:
         self._metrics = metrics
         self._settings = settings
         self._keeps_content = conversations.keeps_content
-        self._planner = Planner(models, knowledge, conversations, recorder, settings)
+        self._spans = TurnSpans(tracing)
+        self._planner = Planner(models, knowledge, conversations, recorder, settings, self._spans)
         self._topics = TopicSummaries(models, conversations, metrics, settings.topic_summary_prompt)
         self._turns: dict[str, Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +74,8 @@ class Assistant:
         turn.run_in(task)
         self._turns[request.request_id] = turn
         self._tasks.add(task)
-        task.add_done_callback(partial(self._done, turn))
+        task.add_done_callback(partial(self._done, turn, request.face))
+        self._metrics.turns.began(request.face)
         return turn
 
     @property
@@ -91,7 +96,7 @@ class Assistant:
             await asyncio.wait(self._tasks, timeout=_ENDING_TAKES_AT_MOST)
         await self._topics.close()
 
-    def _done(self, turn: Turn, task: asyncio.Task[None]) -> None:
+    def _done(self, turn: Turn, face: Face, task: asyncio.Task[None]) -> None:
         """Whatever became of the task, those who read the Turn learn that it has ended."""
         self._tasks.discard(task)
         self._turns.pop(turn.request_id, None)
@@ -102,8 +107,19 @@ class Assistant:
             turn.emit(
                 Interrupted(turn.request_id, "", Usage()) if task.cancelled() else Failed(InternalError())
             )
+        self._metrics.turns.ended(face, turn.outcome)
 
     async def _run(self, request: TurnRequest, turn: Turn) -> None:
+        with self._spans.turn(request.request_id, request.face) as span:
+            await self._take(request, turn, span)
+            ending = await turn.ending()
+            if isinstance(ending, Failed):
+                self._spans.failed(span, ending.error)
+            else:
+                usage = ending.usage
+                self._spans.ended(span, turn.outcome, usage.input_tokens, usage.output_tokens)
+
+    async def _take(self, request: TurnRequest, turn: Turn, span: Span) -> None:
         try:
             async with asyncio.timeout(self._settings.turn_timeout):
                 plan = await self._planner.plan(request)
@@ -117,6 +133,7 @@ class Assistant:
             logger.exception("A turn failed before the model was asked")
             turn.emit(Failed(InternalError()))
         else:
+            self._spans.planned(span, plan.model.provider_id, plan.model.name, plan.conversation_id)
             await self._answer(request, turn, plan)
 
     async def _answer(self, request: TurnRequest, turn: Turn, plan: Plan) -> None:
@@ -128,6 +145,8 @@ class Assistant:
             tools=[plan.knowledge_tool] if plan.knowledge_tool else [],
             stream=request.stream,
             max_rounds=self._settings.max_tool_rounds,
+            spans=self._spans.rounds(plan.model.provider_id, plan.model.name, plan.conversation_id),
+            tool_called=self._metrics.turns.tool_call,
         )
         started = Started(
             plan.conversation_id, request.request_id, plan.model.provider_id, plan.model.name, started_at
@@ -160,9 +179,16 @@ class Assistant:
         # What the provider has refused has been no turn.
         kept = turn.accepted or isinstance(ending, Interrupted)
         if kept:
-            await self._recorder.record(record, begins=plan.begins, truncated=plan.truncated)
+            recording = time.perf_counter()
+            with self._spans.record():
+                await self._recorder.record(record, begins=plan.begins, truncated=plan.truncated)
+            self._metrics.turns.phase(request.face, "record", time.perf_counter() - recording)
         turn.emit(ending)
+        self._metrics.turns.phase(request.face, "retrieve", plan.retrieval_seconds)
+        self._metrics.turns.phase(request.face, "generate", seconds)
         self._count(record, request, seconds)
+        if request.stream and generation.first_text_at is not None:
+            self._count_stream(turn, record, request.face, generation.first_text_at, clock + seconds)
         if kept and plan.begins and self._wants_a_name(request, record):
             self._topics.begin(record, plan.model.identifier, request.face)
 
@@ -194,6 +220,16 @@ class Assistant:
         result: Literal["success", "failure"] = "failure" if record.status == "failed" else "success"
         self._metrics.model_call(provider, model, face, duration=seconds, result=result)
         self._metrics.tokens(provider, model, face, sent=record.input_tokens, received=record.output_tokens)
+
+    def _count_stream(
+        self, turn: Turn, record: TurnRecord, face: Face, first_text_at: float, ended_at: float
+    ) -> None:
+        """How soon and how fast the reader of a streamed answer got its text."""
+        provider, model, turns = record.provider, record.model, self._metrics.turns
+        turns.first_token(provider, model, face, first_text_at - turn.began_at)
+        # What tools take does not tell how fast the model speaks.
+        if record.output_tokens > 1 and ended_at > first_text_at and not record.tool_calls:
+            turns.token_rate(provider, model, face, (record.output_tokens - 1) / (ended_at - first_text_at))
 
     def _wants_a_name(self, request: TurnRequest, record: TurnRecord) -> bool:
         """A name tells what was said; and one that comes before its conversation is recorded has no place."""

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,6 +12,8 @@ from lightspeed.assistant.events import Token, ToolCall, ToolResult, Usage
 from lightspeed.assistant.model_round import CallParts, ChatModel, ModelRound
 from lightspeed.errors import LightspeedError, ModelRefused
 from lightspeed.stack.chat import ChatRequest
+from lightspeed.telemetry.round_spans import RoundSpans
+from lightspeed.telemetry.tracing import NO_TRACES
 from lightspeed.tools.arguments import parse_arguments
 from lightspeed.tools.tool import Tool, ToolOutcome
 
@@ -33,14 +36,20 @@ class Generation:
         tools: Sequence[Tool] = (),
         stream: bool = True,
         max_rounds: int = 10,
+        tool_called: Callable[[str, str, float], None] = lambda *_: None,
+        spans: RoundSpans | None = None,
     ) -> None:
+        """`tool_called` hears of each call: type, status, and how many seconds it took."""
         self._model = model
         self._model_name = model_name
         self._messages: list[Mapping[str, Any]] = list(messages)
         self._tools = {tool.name: tool for tool in tools}
         self._stream = stream
         self._max_rounds = max_rounds
+        self._tool_called = tool_called
+        self._spans = spans or RoundSpans(NO_TRACES, "", model_name, "")
         self._rounds: list[ModelRound] = []
+        self.first_text_at: float | None = None  # by time.perf_counter()
         self.tool_calls: list[ToolCall] = []
         self.tool_results: list[ToolResult] = []
 
@@ -55,18 +64,25 @@ class Generation:
     async def events(self) -> AsyncGenerator[Accepted | Token | ToolCall | ToolResult]:
         """Raises the RequestError of a failed call. Closing this iterator stops model and tools."""
         for number in range(1, self._max_rounds + 2):
-            current = ModelRound(self._request(number))
+            request = self._request(number)
+            current = ModelRound(request)
             self._rounds.append(current)
-            pieces = await current.ask(self._model)
-            if number == 1:
-                yield Accepted()
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    if piece.text:
-                        current.text.append(piece.text)
-                        yield Token(piece.text)
-                    if piece.tool_calls or piece.input_tokens is not None:
-                        current.take(piece)
+            span = self._spans.chat(request.messages, request.tools, stream=request.stream)
+            with current.traced(span):
+                pieces = await current.ask(self._model)
+                if number == 1:
+                    yield Accepted()
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        if piece.text:
+                            if self.first_text_at is None:
+                                self.first_text_at = time.perf_counter()
+                            if not current.text:
+                                span.first_chunk()
+                            current.text.append(piece.text)
+                            yield Token(piece.text)
+                        if piece.tool_calls or piece.input_tokens is not None or piece.finish_reason:
+                            current.take(piece)
             if not current.calls:
                 return
             if number > self._max_rounds:
@@ -97,7 +113,7 @@ class Generation:
             shown = self._shown(call)
             self.tool_calls.append(shown)
             yield shown
-        tasks = {asyncio.ensure_future(self._outcome(call)): call for call in ordered}
+        tasks = {asyncio.ensure_future(self._timed_outcome(call)): call for call in ordered}
         outcomes: dict[CallParts, ToolOutcome] = {}
         try:
             pending = set(tasks)
@@ -119,7 +135,19 @@ class Generation:
                 {"role": "tool", "tool_call_id": call.id, "content": outcomes[call].for_model}
             )
 
+    async def _timed_outcome(self, call: CallParts) -> ToolOutcome:
+        clock = time.perf_counter()
+        outcome = await self._outcome(call)
+        self._tool_called(self._type(call), outcome.status, time.perf_counter() - clock)
+        return outcome
+
     async def _outcome(self, call: CallParts) -> ToolOutcome:
+        with self._spans.tool(call.name, call.id, call.arguments) as span:
+            outcome = await self._call(call)
+            self._spans.tool_answered(span, outcome.status, outcome.for_model)
+        return outcome
+
+    async def _call(self, call: CallParts) -> ToolOutcome:
         tool = self._tools.get(call.name)
         if tool is None:
             return _failure(f"There is no tool named {call.name!r}.")

@@ -1,11 +1,13 @@
 """One call of a model."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from lightspeed.assistant.events import Usage
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.tokens import estimated_tokens
+from lightspeed.telemetry.round_spans import ChatSpan
 
 _LARGEST_COUNT = 100_000_000  # tokens; what is above is an error of the provider
 
@@ -33,6 +35,25 @@ class ModelRound:
         self._sent = False
         self._input_tokens: int | None = None
         self._output_tokens: int | None = None
+        self._finish_reason: str | None = None
+
+    @contextmanager
+    def traced(self, span: ChatSpan) -> Iterator[None]:
+        """Ends the span with what has been said until then."""
+        try:
+            yield
+        except Exception as error:
+            span.fail(error)
+            raise
+        finally:
+            span.answered(
+                finish_reason=self._finish_reason,
+                input_tokens=self._input_tokens,
+                output_tokens=self._output_tokens,
+                text=self.text,
+                calls=[(call.id, call.name, call.arguments) for call in self.calls.values()],
+            )
+            span.end()
 
     async def ask(self, model: ChatModel) -> AsyncGenerator[ChatPiece]:
         """The pieces of the answer, still to be added here. Raises the RequestError of a failed call."""
@@ -58,6 +79,7 @@ class ModelRound:
             call.id = call.id or part.id or ""
             call.name = call.name or part.name or ""
             call.arguments.append(part.arguments)
+        self._finish_reason = piece.finish_reason or self._finish_reason
         if piece.input_tokens is not None:
             self._input_tokens, self._output_tokens = _count(piece.input_tokens), _count(piece.output_tokens)
 

@@ -1,5 +1,6 @@
 """What is decided of a Turn before the model is asked."""
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ from lightspeed.stack.models import Model
 from lightspeed.storage.identifiers import new_conversation_id
 from lightspeed.storage.records import Conversation
 from lightspeed.storage.records import Exchange as StoredExchange
+from lightspeed.telemetry.turn_spans import TurnSpans
 
 if TYPE_CHECKING:
     from lightspeed.storage.conversations import Conversations
@@ -31,7 +33,10 @@ class ModelList(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`begins` says that the Turn is the first of its conversation; `truncated` that the model is not told all of it."""
+    """`begins` says that the Turn is the first of its conversation; `truncated` that the model is not told all of it.
+
+    `retrieval_seconds` is what the search before the question took.
+    """
 
     conversation_id: str
     begins: bool
@@ -39,6 +44,7 @@ class Plan:
     prompt: Prompt
     truncated: bool
     knowledge_tool: KnowledgeTool | None
+    retrieval_seconds: float
 
 
 class Planner:
@@ -51,12 +57,14 @@ class Planner:
         conversations: "Conversations",
         recorder: Recorder,
         settings: AssistantSettings,
+        spans: TurnSpans,
     ) -> None:
         self._models = models
         self._knowledge = knowledge
         self._conversations = conversations
         self._recorder = recorder
         self._settings = settings
+        self._spans = spans
 
     async def plan(self, request: TurnRequest) -> Plan:
         """Raises the RequestError that says why the question cannot be asked."""
@@ -75,7 +83,11 @@ class Planner:
             (conversation.last_provider, conversation.last_model) if conversation else (None, None),
             self._models.providers,
         )
-        chunks = await self._knowledge.inline(request.query, request.vector_store_ids, request.portal)
+        clock = time.perf_counter()
+        with self._spans.retrieval(request.query) as span:
+            chunks = await self._knowledge.inline(request.query, request.vector_store_ids, request.portal)
+            span.set({"lightspeed.retrieval.chunks": len(chunks)})
+        retrieval_seconds = time.perf_counter() - clock
         prompt = compose(
             system_prompt=request.system_prompt or self._settings.system_prompt,
             history=[_exchange(item) for item in earlier if item.answer],
@@ -96,6 +108,7 @@ class Planner:
             prompt=prompt,
             truncated=prompt.truncated or bool(conversation and len(earlier) < conversation.message_count),
             knowledge_tool=KnowledgeTool(self._knowledge, stores, request.portal) if stores else None,
+            retrieval_seconds=retrieval_seconds,
         )
 
     async def _conversation(self, request: TurnRequest) -> Conversation | None:

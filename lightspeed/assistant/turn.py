@@ -1,8 +1,9 @@
 """A Turn in progress: its events, for as many readers as care, for as long as they care."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Literal, cast
 
 from lightspeed.assistant.events import Completed, Ending, Event, Failed, Interrupted, Started
 
@@ -13,6 +14,7 @@ class Turn:
     def __init__(self, request_id: str, user_id: str) -> None:
         self.request_id = request_id
         self.user_id = user_id
+        self.began_at = time.perf_counter()
         self._events: list[Event] = []
         self._readers: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -51,6 +53,14 @@ class Turn:
     @property
     def ended(self) -> bool:
         return bool(self._events) and isinstance(self._events[-1], Completed | Failed | Interrupted)
+
+    @property
+    def outcome(self) -> Literal["completed", "failed", "interrupted"]:
+        """What has become of a Turn that has ended."""
+        ending = self._events[-1]
+        if isinstance(ending, Completed):
+            return "completed"
+        return "interrupted" if isinstance(ending, Interrupted) else "failed"
 
     async def batches(self) -> AsyncIterator[list[Event]]:
         """All events from the first to the ending, in groups as they come."""

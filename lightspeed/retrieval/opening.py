@@ -10,8 +10,9 @@ from lightspeed.retrieval.okp.portal import KnowledgePortal
 from lightspeed.retrieval.okp.settings import PortalSettings
 from lightspeed.retrieval.reranking import CrossEncoderReranker
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings, Owners
-from lightspeed.stack.knowledge import KnowledgeStores
 from lightspeed.stack.models import Model
+from lightspeed.stack.stack import Knowledge as KnowledgeStores
+from lightspeed.telemetry.metrics_retrieval import RetrievalMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,12 @@ async def open_knowledge(
     configuration: Configuration,
     shared: frozenset[str],
     stores: KnowledgeStores,
-    models: Sequence[Model],
+    models: Sequence[Model] | None,
     owners: Owners,
     environment: Mapping[str, str],
+    metrics: RetrievalMetrics | None = None,
 ) -> Knowledge:
-    """`shared` are the ids of the stores in the run configuration. Raises ConfigurationError. What cannot be loaded is logged, and the search does without it."""
+    """`shared` are the ids of the stores in the run configuration; `models` is None while nobody knows them. Raises ConfigurationError. What cannot be loaded is logged, and the search does without it."""
     portal = None
     if uses_portal(configuration):
         settings = PortalSettings.read(configuration.okp, environment)
@@ -52,7 +54,12 @@ async def open_knowledge(
     if configuration.reranker.enabled:
         reranker = await CrossEncoderReranker.load(configuration.reranker.model, environment)
     search = KnowledgeSearch(
-        stores, _settings(configuration, shared), owners=owners, portal=portal, reranker=reranker
+        stores,
+        _settings(configuration, shared),
+        owners=owners,
+        portal=portal,
+        reranker=reranker,
+        metrics=metrics,
     )
     return Knowledge(search, portal)
 
@@ -80,9 +87,9 @@ def _settings(configuration: Configuration, shared: frozenset[str]) -> Knowledge
 
 
 def _embedding(
-    model: str, stores: KnowledgeStores, models: Sequence[Model]
+    model: str, stores: KnowledgeStores, models: Sequence[Model] | None
 ) -> Callable[[str], Awaitable[Sequence[float]]] | None:
-    if all(known.identifier != model for known in models):
+    if models is not None and all(known.identifier != model for known in models):
         logger.warning(
             "The portal is searched by words only, because the embedding model %s is not there", model
         )

@@ -1,6 +1,7 @@
 """Search over the knowledge stores: before a question goes to the model, and as a tool of the model."""
 
 import logging
+import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,10 +11,11 @@ import anyio
 from lightspeed.configuration.rag import OKP
 from lightspeed.errors import LightspeedError
 from lightspeed.retrieval.hits import Hit, fused
-from lightspeed.retrieval.joining import joined
+from lightspeed.retrieval.joining import Run, joined
 from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.retrieval.references import Chunk
 from lightspeed.stack.passages import Passage
+from lightspeed.telemetry.metrics_retrieval import OTHER_STORES, RetrievalMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class KnowledgeSearch:
         owners: Owners | None = None,
         portal: Portal | None = None,
         reranker: Reranker | None = None,
+        metrics: RetrievalMetrics | None = None,
     ) -> None:
         """Without `owners` all stores are everyone's."""
         self._stores = stores
@@ -92,6 +95,8 @@ class KnowledgeSearch:
         self._owners = owners
         self._portal = portal
         self._reranker = reranker
+        self._metrics = metrics
+        self._named = frozenset((*settings.inline, *settings.tool, *settings.store_ids, *settings.shared))
 
     async def inline(
         self, query: str, requested: Sequence[str] | None = None, portal_options: PortalQuery = _ANYTHING
@@ -155,6 +160,8 @@ class KnowledgeSearch:
         self, name: str, question: Any, query: str, portal_options: PortalQuery
     ) -> list[Hit]:
         weight = self._settings.weights.get(name, 1.0)
+        passages: Sequence[Passage] | None = None
+        clock = time.perf_counter()
         try:
             if name == OKP and self._portal is not None:
                 passages = await self._portal.search(query, portal_options)
@@ -163,10 +170,9 @@ class KnowledgeSearch:
                 passages = await self._stores.search(store, question, _CANDIDATES * self._settings.max_chunks)
         except LightspeedError as error:
             logger.warning("Knowledge store %s is left out: %s", name, error)
-            return []
         except Exception:
             logger.exception("Knowledge store %s is left out", name)
-            return []
+        self._count(name, None if passages is None else len(passages), time.perf_counter() - clock)
         return [
             Hit(
                 Chunk(passage.content, name, passage.score, dict(passage.metadata)),
@@ -174,8 +180,12 @@ class KnowledgeSearch:
                 weight,
                 passage.id,
             )
-            for passage in passages
+            for passage in passages or ()
         ]
+
+    def _count(self, name: str, found: int | None, seconds: float) -> None:
+        if self._metrics is not None:
+            self._metrics.search(name if name in self._named else OTHER_STORES, found, seconds)
 
     async def _ranked(self, query: str, hits: Sequence[Hit]) -> list[Chunk]:
         chunks = [hit.chunk for hit in hits]
@@ -207,18 +217,36 @@ class KnowledgeSearch:
         await _together([lambda at=at, chunk=chunk: look(at, chunk) for at, chunk in enumerate(chunks)])  # type: ignore[misc]
         return [neighbour for group in around for neighbour in group]
 
-    def _within_budget(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """The best that fit; a smaller one may take the room that a larger one did not find."""
+    def _within_budget(self, runs: Sequence[Run]) -> list[Chunk]:
+        """The best that fit, with fewer neighbours where room is short; a smaller one may take what a larger one left.
+
+        A passage that is larger than all the room is cut when there would be none otherwise.
+        """
         room = self._settings.max_tokens
         if room is None:
-            return list(chunks)
+            return [run.joined() for run in runs]
         kept: list[Chunk] = []
-        for chunk in chunks:
-            tokens = int(len(chunk.content) / _CHARACTERS_PER_TOKEN) + 1
-            if tokens <= room:
+        left = room
+        for run in runs:
+            chunk = run.within(lambda text, left=left: _tokens(text) <= left)  # type: ignore[misc]
+            if chunk is not None:
                 kept.append(chunk)
-                room -= tokens
+                left -= _tokens(chunk.content)
+        if runs and not kept:
+            best = runs[0].best
+            return [Chunk(_beginning(best.content, room), best.source, best.score, best.attributes)]
         return kept
+
+
+def _tokens(text: str) -> int:
+    return int(len(text) / _CHARACTERS_PER_TOKEN) + 1
+
+
+def _beginning(text: str, tokens: int) -> str:
+    """So much of a text as `tokens` hold, up to the end of a word if it has words."""
+    cut = text[: int((tokens - 1) * _CHARACTERS_PER_TOKEN)]
+    words = cut.rstrip() if text[len(cut) : len(cut) + 1].isspace() else cut.rpartition(" ")[0]
+    return words or cut
 
 
 async def _together(jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

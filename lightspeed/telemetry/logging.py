@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from typing import Any, TextIO, override
 
 from lightspeed.telemetry.redaction import redact
-from lightspeed.telemetry.request_id import current_request_id
+from lightspeed.telemetry.request_id import NO_REQUEST, current_request_id
+from lightspeed.telemetry.trace_id import current_trace_id
 
 LEVEL_VARIABLE = "LIGHTSPEED_STACK_LOG_LEVEL"
 FORMAT_VARIABLE = "LIGHTSPEED_STACK_LOG_FORMAT"
 PLAIN_VARIABLES = ("LIGHTSPEED_STACK_DISABLE_RICH_HANDLER", "NO_COLOR")
 STACK_LEVELS_VARIABLE = "LLAMA_STACK_LOGGING"
 
+FORMATS = ("text", "json")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 OWN_LOGGERS = ("lightspeed", "uvicorn")
 
@@ -30,13 +32,15 @@ def configure_logging(
     *,
     verbose: bool = False,
     color: bool | None = None,
+    log_format: str = "text",
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Give every logger of the process one handler.
 
     `level` is for the service and its server, else the environment says it, else INFO; libraries log
-    warnings only. `verbose` means DEBUG for all. `color` None means colour on a terminal only.
+    warnings only. `verbose` means DEBUG for all. `color` None means colour on a terminal only. `log_format` is `text`
+    or `json`, unless the environment says it.
     """
     stream = stream or sys.stderr
     wanted = (level or environ.get(LEVEL_VARIABLE) or "INFO").strip().upper()
@@ -45,7 +49,8 @@ def configure_logging(
     if color is None:
         color = stream.isatty()
     handler = logging.StreamHandler(stream)
-    if environ.get(FORMAT_VARIABLE, "").lower() == "json":
+    wanted_format = environ.get(FORMAT_VARIABLE, "").strip().lower() or log_format
+    if (wanted_format if wanted_format in FORMATS else log_format) == "json":
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(TextFormatter(color=color and stream.isatty() and not plain))
@@ -53,6 +58,8 @@ def configure_logging(
     logging.captureWarnings(True)
     if known != wanted:
         logging.getLogger(__name__).warning("Unknown log level %r, using INFO", wanted)
+    if wanted_format not in FORMATS:
+        logging.getLogger(__name__).warning("Unknown log format %r, using %s", wanted_format, log_format)
 
 
 class ReclaimLogging:
@@ -127,21 +134,26 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, line, request_id, message and, if any, error."""
+    """One JSON object a line: time, level, logger, line, request_id, trace_id, message and, if any, exception.
+
+    The ids are null outside of a request, and `trace_id` without traces.
+    """
 
     @override
     def format(self, record: logging.LogRecord) -> str:
         message, error = _content(record)
+        request_id = current_request_id.get()
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "line": record.lineno,
-            "request_id": current_request_id.get(),
+            "request_id": None if request_id == NO_REQUEST else request_id,
+            "trace_id": current_trace_id.get(),
             "message": redact(message),
         }
         if error:
-            entry["error"] = redact(error)
+            entry["exception"] = redact(error)
         return json.dumps(entry)
 
 

@@ -4,7 +4,8 @@ import re
 from contextvars import ContextVar
 from uuid import uuid4
 
-current_request_id: ContextVar[str] = ContextVar("request_id", default="-")
+NO_REQUEST = "-"
+current_request_id: ContextVar[str] = ContextVar("request_id", default=NO_REQUEST)
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 

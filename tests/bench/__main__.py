@@ -16,9 +16,10 @@ from tests.bench import report, service
 from tests.bench.footprint import LIBRARIES, Footprint, footprint, start_repeatedly, wait_until_ready
 from tests.bench.process import Child, DidNotStartError
 from tests.bench.rounds import Case, FaultError, Measurement, cases, measure
+from tests.bench.scrapes import Scrape, scrapes, wait_for_workers
 from tests.bench.storage import Timing, timings
 
-_PARTS = ("floor", "service", "start", "default", "storage")
+_PARTS = ("floor", "service", "start", "default", "storage", "metrics")
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Findings:
     measurements: list[Measurement] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    scrapes: list[Scrape] = field(default_factory=list)
 
 
 class Bench:
@@ -51,6 +53,8 @@ class Bench:
                 self._start("remote", remote)
             if self._parts & {"floor", "service"}:
                 self._throughput(upstream, wanted)
+            if "metrics" in self._parts:
+                self._scrape(upstream)
             if "default" in self._parts:
                 self._start("default", service.default_service)
 
@@ -77,6 +81,16 @@ class Bench:
             if "service" in self._parts:
                 self.findings.footprints.append(footprint(targets["service"], "after the load"))
 
+    def _scrape(self, upstream: str) -> None:
+        for workers, name in ((1, "one process"), (2, "two workers")):
+            folder = self._new_folder(f"metrics-{workers}")
+            with service.remote_service(folder, upstream, workers) as child:
+                wait_until_ready(child)
+                wait_for_workers(child.port, workers)
+                for one in scrapes(name, child, seconds=self._seconds):
+                    self.findings.scrapes.append(one)
+                    _progress(f"{one.path}, {name}, {one.streams} streams: p99 {one.p99:.1f} ms")
+
     def _new_folder(self, name: str) -> Path:
         folder = self._folder / name
         folder.mkdir()
@@ -101,6 +115,9 @@ def show(findings: Findings, wanted: Sequence[Case]) -> None:
         print(
             f"\nMedians over the starts, each with empty state. Looked for in memory: {', '.join(LIBRARIES)}."
         )
+    if findings.scrapes:
+        print(*report.scrapes(findings.scrapes), sep="\n")
+        print("\nEach path is asked every 20 ms while the streams run.")
     if findings.timings:
         print(*report.storage(findings.timings), sep="\n")
         print("\nMedians in milliseconds; the floor does the same with bare statements of the driver.")

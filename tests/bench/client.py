@@ -60,6 +60,11 @@ class Connection(asyncio.Protocol):
         return len(self._buffer) >= self._start + self._length
 
 
+def get(path: str) -> bytes:
+    """The bytes of a request."""
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n\r\n".encode()
+
+
 def post(path: str, body: bytes) -> bytes:
     """The bytes of a request."""
     head = (

@@ -72,8 +72,8 @@ class Load:
             served=warming + len(self._times),
             rate=len(self._times) / took,
             tokens_rate=len(self._times) * job.tokens / took,
-            p50=1000 * _quantile(times, 0.50),
-            p99=1000 * _quantile(times, 0.99),
+            p50=1000 * quantile(times, 0.50),
+            p99=1000 * quantile(times, 0.99),
             generator=(time.process_time() - cpu) / took,
             faults=dict(self._faults),
         )
@@ -125,7 +125,8 @@ def stream_fault(body: bytes, tokens: int) -> str | None:
     return None if b'"event":"end"' in compact else "no end event"
 
 
-def _quantile(ordered: list[float], share: float) -> float:
+def quantile(ordered: list[float], share: float) -> float:
+    """The value below which that share of the ordered ones lies."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 

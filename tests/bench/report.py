@@ -8,6 +8,7 @@ from statistics import median
 
 from tests.bench.footprint import Footprint
 from tests.bench.rounds import Case, Measurement, summary
+from tests.bench.scrapes import Scrape
 from tests.bench.storage import Timing
 
 _COLUMNS = (
@@ -71,6 +72,14 @@ def storage(measured: Sequence[Timing]) -> Iterable[str]:
     yield _row("---", "---:", "---:", "---:")
     for one in measured:
         yield _row(one.name, f"{one.ours:.2f}", f"{one.floor:.2f}", f"{one.ours / one.floor:.1f}")
+
+
+def scrapes(measured: Sequence[Scrape]) -> Iterable[str]:
+    yield _row("", "streams", "p50 ms", "p99 ms", "tokens/s of the streams")
+    yield _row("---", "---:", "---:", "---:", "---:")
+    for one in measured:
+        rate = f"{one.tokens_rate:.0f}" if one.streams else ""
+        yield _row(f"`{one.path}`, {one.name}", str(one.streams), f"{one.p50:.1f}", f"{one.p99:.1f}", rate)
 
 
 def _ratio(measurements: Sequence[Measurement], case: Case, name: str) -> float:

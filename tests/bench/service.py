@@ -26,10 +26,16 @@ def floor(folder: Path, upstream: str) -> Child:
     return Child("floor", arguments, port=port, log=folder / "floor.log", environment={})
 
 
-def remote_service(folder: Path, upstream: str) -> Child:
+def remote_service(folder: Path, upstream: str, workers: int = 1) -> Child:
     """Our service with the scripted model as its only provider; `folder` is empty and becomes its state."""
     port = free_port()
-    values = {"port": port, "state": folder / "state", "folder": folder, "upstream": upstream}
+    values = {
+        "port": port,
+        "workers": workers,
+        "state": folder / "state",
+        "folder": folder,
+        "upstream": upstream,
+    }
     for name in ("lightspeed-stack.yaml", "run.yaml"):
         template = string.Template((_CONFIG / name).read_text())
         (folder / name).write_text(template.substitute(values))

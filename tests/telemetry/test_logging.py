@@ -6,11 +6,13 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 
 from lightspeed.telemetry.logging import ReclaimLogging, configure_logging
 from lightspeed.telemetry.request_id import current_request_id
+from lightspeed.telemetry.trace_id import current_trace_id
 
 
 class Terminal(io.StringIO):
@@ -136,15 +138,40 @@ def test_tracebacks_are_redacted_too() -> None:
 
 def test_json_lines() -> None:
     out = logged(environ={"LIGHTSPEED_STACK_LOG_FORMAT": "json"})
+    request, trace = current_request_id.set("id-1"), current_trace_id.set("4bf92f3577b34da6a3ce929d0e0e4736")
     try:
         raise ValueError("a\nb")
     except ValueError:
         logging.getLogger("lightspeed.x").exception("password=hunter2")
-    (line,) = out.getvalue().splitlines()
-    entry = json.loads(line)
-    assert (entry["level"], entry["logger"], entry["request_id"]) == ("ERROR", "lightspeed.x", "-")
-    assert entry["message"] == "password=**********"
-    assert entry["error"].endswith("ValueError: a\nb")
+    current_request_id.reset(request)
+    current_trace_id.reset(trace)
+    logging.getLogger("uvicorn.error").info("started")
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert (first["level"], first["logger"], first["request_id"]) == ("ERROR", "lightspeed.x", "id-1")
+    assert first["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert first["message"] == "password=**********"
+    assert first["exception"].endswith("ValueError: a\nb")
+    assert datetime.fromisoformat(first["time"]).utcoffset() == timedelta(0)
+    assert (second["message"], second["request_id"], second["trace_id"]) == ("started", None, None)
+    assert "exception" not in second
+
+
+@pytest.mark.parametrize(
+    ("configured", "variable", "used"),
+    [
+        ("json", "", "json"),
+        ("json", "text", "text"),
+        ("text", "JSON ", "json"),
+        ("text", "", "text"),
+        ("json", "xml", "json"),
+    ],
+)
+def test_the_format_is_configured_and_the_environment_wins(configured: str, variable: str, used: str) -> None:
+    out = logged(log_format=configured, environ={"LIGHTSPEED_STACK_LOG_FORMAT": variable})
+    logging.getLogger("lightspeed").info("one")
+    lines = out.getvalue().splitlines()
+    assert lines[-1].startswith("{") is (used == "json")
+    assert ("Unknown log format 'xml'" in lines[0]) is (variable == "xml")
 
 
 def test_warnings_are_logged() -> None:
