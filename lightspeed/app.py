@@ -1,5 +1,6 @@
 """The Starlette application: middleware, routes, and the life of the services behind them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,8 @@ from starlette.requests import Request
 
 from lightspeed import __version__
 from lightspeed.api import (
+    authorized,
+    config,
     conversations,
     conversations_v2,
     feedback,
@@ -17,9 +20,12 @@ from lightspeed.api import (
     info,
     metrics,
     models,
+    providers,
     query,
     rags,
+    shields,
     streaming_query,
+    tools,
     vector_store_files,
     vector_stores,
 )
@@ -36,6 +42,8 @@ from lightspeed.identity.noop import authenticate
 from lightspeed.runtime import ALONE, Runtime, WorkerPlace
 from lightspeed.services import Plan
 from lightspeed.telemetry.metrics import Metrics
+from lightspeed.telemetry.sentry import Sentry
+from lightspeed.telemetry.tracing import Tracing
 
 ENDPOINTS = (
     *query.ENDPOINTS,
@@ -43,12 +51,17 @@ ENDPOINTS = (
     *conversations.ENDPOINTS,
     *conversations_v2.ENDPOINTS,
     *models.ENDPOINTS,
+    *tools.ENDPOINTS,
+    *shields.ENDPOINTS,
+    *providers.ENDPOINTS,
     *rags.ENDPOINTS,
     *vector_stores.ENDPOINTS,
     *vector_store_files.ENDPOINTS,
     *files.ENDPOINTS,
     *feedback.ENDPOINTS,
     *info.ENDPOINTS,
+    *config.ENDPOINTS,
+    *authorized.ENDPOINTS,
     *health.ENDPOINTS,
     *metrics.ENDPOINTS,
 )
@@ -69,24 +82,35 @@ def create_app(
     the lifespan lasts until then, instead of going on in the background.
     """
     service = plan.configuration.service
-    counters = Metrics()
+    counters = Metrics(place.metrics)
+    tracing, sentry = Tracing(), Sentry()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Runtime]]:
-        runtime = Runtime(plan, counters, on_failure, on_ready=on_ready, place=place)
-        runtime.begin()
-        if load_first:
-            await runtime.wait()
+        await asyncio.gather(tracing.open(), sentry.open())
         try:
-            yield {"runtime": runtime}
+            with sentry.reporting():
+                runtime = Runtime(plan, counters, on_failure, on_ready=on_ready, place=place, tracing=tracing)
+                runtime.begin()
+                if load_first:
+                    await runtime.wait()
+                try:
+                    yield {"runtime": runtime}
+                finally:
+                    await runtime.close()
         finally:
-            await runtime.close()
+            await asyncio.gather(tracing.close(), sentry.close())
 
     gates = Gates(authenticate, authorize, _runtime, max_body=service.limits.max_body_bytes)
     app = Starlette(
         routes=[*routes(ENDPOINTS, gates), *_documentation(plan).routes()],
         middleware=middleware(
-            counters, cors=_cors(service), root_path=service.root_path, access_log=service.access_log
+            counters,
+            cors=_cors(service),
+            root_path=service.root_path,
+            access_log=service.access_log,
+            tracing=tracing,
+            sentry=sentry,
         ),
         exception_handlers=exception_handlers(),
         lifespan=lifespan,

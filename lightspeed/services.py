@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from lightspeed.assistant.assistant import Assistant
+from lightspeed.assistant.availability import Availability, availability
+from lightspeed.assistant.model_choice import choose_model
 from lightspeed.assistant.settings import (
     DEFAULT_SYSTEM_PROMPT,
     DEFAULT_TOPIC_SUMMARY_PROMPT,
@@ -21,29 +23,33 @@ from lightspeed.assistant.settings import (
 )
 from lightspeed.configuration.hints import hints
 from lightspeed.configuration.loading import state_directory
+from lightspeed.configuration.rag import OKP
 from lightspeed.configuration.root import Configuration
-from lightspeed.errors import ConfigurationError
+from lightspeed.errors import ConfigurationError, RequestError
 from lightspeed.stack.enrichment import enriched
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.models import Model
 from lightspeed.stack.passages import EmbeddingModel
-from lightspeed.stack.run_configuration import load_run_configuration
+from lightspeed.stack.run_file.checking import default_model_warnings, reference_problems
+from lightspeed.stack.run_file.reading import read_run_configuration
+from lightspeed.stack.run_file.stores import impossible_stores
 from lightspeed.telemetry.logging import ReclaimLogging
 from lightspeed.telemetry.metrics import Metrics
+from lightspeed.telemetry.pulse import Pulse
+from lightspeed.telemetry.tracing import NO_TRACES, Tracing
 
 if TYPE_CHECKING:
     from lightspeed.assistant.interruption import Interruptions
     from lightspeed.assistant.recorder import Recorder
     from lightspeed.retrieval.opening import Knowledge
-    from lightspeed.stack.client import EmbeddedStack
-    from lightspeed.stack.files import Files
-    from lightspeed.stack.vector_stores import VectorStores
+    from lightspeed.stack.stack import Files, Stack, VectorStores
     from lightspeed.storage.conversations import Conversations
     from lightspeed.storage.erasure import Erasure
     from lightspeed.storage.feedback import FeedbackStore
     from lightspeed.storage.ownership import Ownership
     from lightspeed.storage.store import Store
     from lightspeed.storage.switches import Switches
+    from lightspeed.telemetry.splunk import SplunkSink
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +63,24 @@ class Plan:
     configuration: Configuration
     run_configuration: Mapping[str, Any]
     run_configuration_file: Path
+    notices: Sequence[str] = ()  # what an older run.yaml says otherwise
+    doubts: Sequence[str] = ()  # what starts, but cannot work
 
     @property
     def configured_stores(self) -> frozenset[str]:
         """The ids of the vector stores that the configuration files name."""
         registered = (self.run_configuration.get("registered_resources") or {}).get("vector_stores") or ()
-        return frozenset(str(store.get("vector_store_id")) for store in registered)
+        stores = {str(store.get("vector_store_id")) for store in registered}
+        if self.uses_server:
+            rag, byok = self.configuration.rag, self.configuration.byok_rag
+            stores |= {store.vector_db_id for store in byok}
+            stores |= {*rag.inline, *rag.tool} - {OKP, *(store.rag_id for store in byok)}
+        return frozenset(stores)
+
+    @property
+    def uses_server(self) -> bool:
+        """Whether the stack is a server of its own; then there is no run configuration here."""
+        return not self.configuration.llama_stack.use_as_library_client
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,7 @@ class Services:
     """Everything that a request may need. Made by `start_services`, ended by `close`."""
 
     configuration: Configuration
-    stack: "EmbeddedStack"
+    stack: "Stack"
     store: "Store"
     recorder: "Recorder"
     assistant: Assistant
@@ -80,6 +98,7 @@ class Services:
     files: "Files"
     ownership: "Ownership"
     knowledge: "Knowledge"
+    splunk: "SplunkSink | None"
     started_at: int  # seconds since 1970
 
     @property
@@ -107,11 +126,29 @@ class Services:
     def history_kept(self) -> bool:
         return self.configuration.conversation_cache.type != "noop"
 
+    async def refusal(self) -> str | None:
+        """Why no question can be answered at this moment, None if some can."""
+        if await self.stack.outage() is not None:
+            return "Providers not healthy: unknown"
+        return (await self._availability()).refusal
+
+    async def _availability(self) -> Availability:
+        stack = self.stack
+        settings = _assistant_settings(self.configuration)
+        return availability(await stack.models(), settings, stack.providers, stack.down)
+
     async def impacts(self) -> list[tuple[str, str]]:
         """What is missing at this moment, as (component, message); questions are answered nevertheless."""
-        found = [("database", trouble) for trouble in await self.store.trouble()]
+        down = await self.stack.providers_down()
+        found = [(state.provider_id, state.message or "It does not work.") for state in down]
+        found += self.stack.waiting()
+        if impact := (await self._availability()).impact:
+            found.append(("default model", impact))
+        found += [("database", trouble) for trouble in await self.store.trouble()]
         if waiting := self.recorder.waiting:
             found.append(("database", f"turns that wait to be recorded: {waiting}"))
+        if self.splunk is not None and (trouble := self.splunk.trouble):
+            found.append(("splunk", f"events wait: {trouble}"))
         return [*found, *await self.knowledge.impacts()]
 
     async def close(self, grace: float = 30.0) -> None:
@@ -122,40 +159,56 @@ class Services:
         await asyncio.gather(*self.background, return_exceptions=True)
         await self.interruptions.close()
         await self.recorder.close()
+        if self.splunk is not None:
+            await self.splunk.close()
         await self.knowledge.close()
         await self.stack.close()
         await self.store.close()
 
 
-def read_plan(configuration: Configuration, source: Path, environment: Mapping[str, str]) -> Plan:
-    """Read the run configuration that the service's configuration names. Raises ConfigurationError."""
-    _refuse_unsupported(configuration, source)
-    path = configuration.llama_stack.library_client_config_path
-    if not path:
-        raise ConfigurationError(f"{source}: llama_stack.library_client_config_path: is required")
-    run_file = Path(path)
-    run_configuration = enriched(
-        load_run_configuration(run_file, environment),
-        configuration.byok_rag,
-        source,
-        state_directory(environment),
-        _portal_model(configuration, environment),
-    )
-    return Plan(configuration, run_configuration, run_file)
+def read_plan(
+    configuration: Configuration, source: Path, environment: Mapping[str, str], *, make_folders: bool = True
+) -> Plan:
+    """Read the run configuration that the service's configuration names, or make one.
+
+    Nothing is written but the folders of databases, and without `make_folders` nothing at all. Raises
+    ConfigurationError with one line for each mistake.
+    """
+    problems = _unsupported(configuration, source)
+    if not configuration.llama_stack.use_as_library_client:
+        if problems:
+            raise ConfigurationError(problems)
+        return Plan(configuration, {}, source)
+    try:
+        state = state_directory(environment)
+        run = read_run_configuration(configuration, source, environment, state, make_folders=make_folders)
+        for notice in run.notices:
+            logger.info("%s: %s", run.source, notice)
+        portal = _portal_model(configuration, environment)
+        tree = enriched(run.tree, configuration.byok_rag, source, state, portal)
+        problems += [f"{run.source}: {problem}" for problem in reference_problems(tree)]
+        problems += [f"{source}: {problem}" for problem in impossible_stores(configuration, tree)]
+    except ConfigurationError as error:
+        raise ConfigurationError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigurationError(problems)
+    chosen = configuration.inference
+    doubts = default_model_warnings(tree, chosen.default_provider, chosen.default_model)
+    return Plan(configuration, tree, run.source, run.notices, [f"{source}: {doubt}" for doubt in doubts])
 
 
 def _portal_model(configuration: Configuration, environment: Mapping[str, str]) -> EmbeddingModel | None:
     """The model by which the Offline Knowledge Portal is searched, if it is."""
-    from lightspeed.retrieval.okp.settings import PortalSettings
-    from lightspeed.retrieval.opening import uses_portal
-
-    if not uses_portal(configuration):
+    if OKP not in (*configuration.rag.inline, *configuration.rag.tool):
         return None
+    # Imported here, because nobody needs it without the portal.
+    from lightspeed.retrieval.okp.settings import PortalSettings
+
     settings = PortalSettings.read(configuration.okp, environment)
     return EmbeddingModel(settings.embedding_model, settings.embedding_dimension)
 
 
-def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
+def warnings(configuration: Configuration, stores: Sequence[str] | None = None) -> list[str]:
     """One line for each key that has no effect, or not the one that it seems to have."""
     later = {
         "a2a_state": configuration.a2a_state.sqlite is not None
@@ -163,8 +216,18 @@ def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
         "rlsapi_v1": configuration.rlsapi_v1.allow_verbose_infer
         or configuration.rlsapi_v1.quota_subject is not None,
         "quota_handlers.enable_token_history": configuration.quota_handlers.enable_token_history,
+        "approvals": bool(configuration.approvals.model_fields_set),
+        "service.base_url": configuration.service.base_url is not None,
+        "customization.agent_card_config": configuration.customization is not None
+        and configuration.customization.agent_card_config is not None,
+        "authentication.skip_for_health_probes": configuration.authentication.skip_for_health_probes,
+        "authentication.skip_for_metrics": configuration.authentication.skip_for_metrics,
     }
     unused = [f"{key}: has no effect in this version yet" for key, given in later.items() if given]
+    if configuration.splunk is not None and configuration.splunk.enabled:
+        unused.append(
+            "splunk.enabled: nothing is sent yet, as this version does not serve /v1/infer and /v1/responses"
+        )
     if configuration.conversation_cache.type == "noop":
         unused.append(
             "conversation_cache.type: `noop` keeps no texts, so follow-up questions are answered without them"
@@ -172,21 +235,42 @@ def warnings(configuration: Configuration, stores: Sequence[str]) -> list[str]:
     return [*unused, *hints(configuration, stores)]
 
 
-async def start_services(plan: Plan, metrics: Metrics, progress: Progress = lambda _: None) -> Services:
+async def start_services(
+    plan: Plan, metrics: Metrics, progress: Progress = lambda _: None, tracing: Tracing = NO_TRACES
+) -> Services:
     """Start databases, stack and assistant. Raises StartupError or ConfigurationError."""
     async with AsyncExitStack() as opened:
         progress("opening the database")
         store = await _open_store(plan.configuration)
         opened.push_async_callback(store.close)
-        stack = await start_stack(plan, progress)
+        stack = await start_stack(plan, progress, strict=False)
         opened.push_async_callback(stack.close)
-        services = await _assemble(plan, stack, store, metrics)
+        services = await _assemble(plan, stack, store, metrics, tracing)
         opened.pop_all()
         return services
 
 
-async def start_stack(plan: Plan, progress: Progress) -> "EmbeddedStack":
-    """Import the stack in a thread and start it. Raises StartupError or ConfigurationError."""
+async def start_stack(plan: Plan, progress: Progress, *, strict: bool = True) -> "Stack":
+    """Start the stack in this process, or find the server. Raises StartupError or ConfigurationError.
+
+    Unless `strict`, it starts without the providers that are away, and takes them in when they come.
+    """
+    return await (
+        _find_server(plan, progress) if plan.uses_server else _start_embedded(plan, progress, strict)
+    )
+
+
+async def _find_server(plan: Plan, progress: Progress) -> "Stack":
+    progress("looking for the Llama Stack server")
+    await to_thread.run_sync(prepare_environment)
+    await to_thread.run_sync(import_module, "lightspeed.stack.remote.client")
+    from lightspeed.stack.remote.client import RemoteStack
+    from lightspeed.stack.remote.settings import ServerSettings
+
+    return await RemoteStack.start(ServerSettings.read(plan.configuration.llama_stack))
+
+
+async def _start_embedded(plan: Plan, progress: Progress, strict: bool) -> "Stack":
     progress("loading the stack")
     await to_thread.run_sync(prepare_environment)
     reclaim_logging = ReclaimLogging()
@@ -194,7 +278,7 @@ async def start_stack(plan: Plan, progress: Progress) -> "EmbeddedStack":
     from lightspeed.stack.client import EmbeddedStack
 
     stack = await EmbeddedStack.start(
-        plan.run_configuration, source=str(plan.run_configuration_file), progress=progress
+        plan.run_configuration, source=str(plan.run_configuration_file), progress=progress, strict=strict
     )
     reclaim_logging()
     return stack
@@ -210,22 +294,34 @@ async def _open_store(configuration: Configuration) -> "Store":
     return store
 
 
-async def _assemble(plan: Plan, stack: "EmbeddedStack", store: "Store", metrics: Metrics) -> Services:
+async def _assemble(
+    plan: Plan, stack: "Stack", store: "Store", metrics: Metrics, tracing: Tracing
+) -> Services:
     configuration = plan.configuration
     from lightspeed.assistant.interruption import Interruptions
     from lightspeed.assistant.recorder import Recorder
     from lightspeed.retrieval.opening import open_knowledge
-    from lightspeed.stack.files import Files
-    from lightspeed.stack.vector_stores import VectorStores
     from lightspeed.storage.ownership import Ownership
 
-    models = await stack.models()
-    _count_models(metrics, models, configuration)
+    there = await stack.outage() is None
+    models = await stack.models() if there else None
+    _count_models(metrics, models or (), configuration)
+    stack.when_models_change(lambda found: _count_models(metrics, found, configuration))
     ownership = Ownership(store.databases[0])  # the main one
     knowledge = await open_knowledge(
-        configuration, plan.configured_stores, stack.knowledge, models, ownership, os.environ
+        configuration,
+        plan.configured_stores,
+        stack.knowledge,
+        models,
+        ownership,
+        os.environ,
+        metrics.retrieval,
     )
-    for line in warnings(configuration, await stack.knowledge.ids()):
+    for doubt in plan.doubts:
+        logger.warning("%s", doubt)
+    # Some may have to wait for their provider.
+    ids = [*plan.configured_stores, *await stack.knowledge.ids()] if there else None
+    for line in await to_thread.run_sync(warnings, configuration, ids):
         logger.warning("Configuration: %s", line)
     collection = configuration.user_data_collection
     recorder = Recorder(
@@ -241,13 +337,13 @@ async def _assemble(plan: Plan, stack: "EmbeddedStack", store: "Store", metrics:
         recorder=recorder,
         metrics=metrics,
         settings=_assistant_settings(configuration),
+        tracing=tracing,
     )
     interruptions = Interruptions(assistant, store.interrupts, shared=_is_shared(configuration))
     recorder.start()
     interruptions.start()
-    background = [
-        asyncio.create_task(work, name=name) for name, work in _background(configuration, store).items()
-    ]
+    work = {**_background(configuration, store), "pulse": Pulse(metrics, lambda: recorder.waiting).run()}
+    background = [asyncio.create_task(each, name=name) for name, each in work.items()]
     return Services(
         configuration,
         stack,
@@ -256,12 +352,23 @@ async def _assemble(plan: Plan, stack: "EmbeddedStack", store: "Store", metrics:
         assistant,
         interruptions,
         background,
-        vector_stores=VectorStores(stack.client.impls),
-        files=Files(stack.client.impls),
+        vector_stores=stack.vector_stores,
+        files=stack.files,
         ownership=ownership,
         knowledge=knowledge,
+        splunk=_start_splunk(configuration),
         started_at=int(time.time()),
     )
+
+
+def _start_splunk(configuration: Configuration) -> "SplunkSink | None":
+    if configuration.splunk is None or not configuration.splunk.enabled:
+        return None
+    from lightspeed.telemetry.splunk import SplunkSink
+
+    sink = SplunkSink(configuration.splunk, state_directory(os.environ) / "splunk")
+    sink.start()
+    return sink
 
 
 def _is_shared(configuration: Configuration) -> bool:
@@ -286,33 +393,30 @@ def _background(configuration: Configuration, store: "Store") -> dict[str, Corou
     return work
 
 
-def _refuse_unsupported(configuration: Configuration, source: Path) -> None:
+def _unsupported(configuration: Configuration, source: Path) -> list[str]:
     """What this version cannot do yet is refused by name, so that nothing is silently without effect."""
     refused = {
-        "llama_stack.url": not configuration.llama_stack.use_as_library_client,
         "authentication.module": configuration.authentication.module != "noop",
         "authorization": configuration.authorization is not None,
         "mcp_servers": bool(configuration.mcp_servers),
         "quota_handlers.limiters": bool(configuration.quota_handlers.limiters),
-        "splunk.enabled": configuration.splunk is not None and configuration.splunk.enabled,
         "azure_entra_id": configuration.azure_entra_id is not None,
         "compaction.enabled": configuration.compaction.enabled,
         "skills": configuration.skills is not None and bool(configuration.skills.paths),
     }
-    problems = [
+    return [
         f"{source}: {key}: is not supported by this version yet" for key, given in refused.items() if given
     ]
-    if problems:
-        raise ConfigurationError(problems)
 
 
 def _count_models(metrics: Metrics, models: Sequence[Model], configuration: Configuration) -> None:
-    default = configuration.inference
+    try:
+        default = choose_model(models, _assistant_settings(configuration), (None, None), (None, None))
+    except RequestError:
+        default = None
     metrics.models(
         {(model.provider_id, model.name) for model in models if model.model_type == "llm"},
-        (default.default_provider, default.default_model)
-        if default.default_provider and default.default_model
-        else None,
+        (default.provider_id, default.name) if default else None,
     )
 
 

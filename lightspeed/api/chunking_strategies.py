@@ -23,8 +23,8 @@ class _Windows(BaseModel):
     def _advances(self) -> Self:
         if self.chunk_overlap_tokens is None:
             self.chunk_overlap_tokens = min(_OVERLAP, self.max_chunk_size_tokens // 2)
-        if self.chunk_overlap_tokens >= self.max_chunk_size_tokens:
-            raise ValueError("chunk_overlap_tokens must be smaller than max_chunk_size_tokens")
+        if self.chunk_overlap_tokens > self.max_chunk_size_tokens // 2:
+            raise ValueError("chunk_overlap_tokens must be at most half of max_chunk_size_tokens")
         return self
 
 

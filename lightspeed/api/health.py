@@ -25,6 +25,8 @@ class Impact(BaseModel):
 
 
 class Readiness(BaseModel):
+    """`providers` are those that are down, `impacts` everything that is missing while questions are answered."""
+
     ready: bool
     reason: str
     providers: list[ProviderHealth] = []
@@ -39,11 +41,17 @@ async def readiness(call: Call) -> Response:
     runtime = call.services
     if not runtime.ready:
         return model_response(Readiness(ready=False, reason=f"The service is still {runtime.phase}"), 503)
-    impacts = [
-        Impact(component=component, message=message)
-        for component, message in await runtime.services.impacts()
+    services = runtime.services
+    down = [
+        ProviderHealth(provider_id=found.provider_id, status=found.status, message=found.message)
+        for found in await services.stack.providers_down()
     ]
-    return model_response(Readiness(ready=True, reason=_reason(impacts), impacts=impacts))
+    if refusal := await services.refusal():
+        return model_response(Readiness(ready=False, reason=refusal, providers=down), 503)
+    impacts = [
+        Impact(component=component, message=message) for component, message in await services.impacts()
+    ]
+    return model_response(Readiness(ready=True, reason=_reason(impacts), providers=down, impacts=impacts))
 
 
 def _reason(impacts: list[Impact]) -> str:
@@ -69,7 +77,7 @@ ENDPOINTS = (
         readiness,
         action=Action.INFO,
         tags=("health",),
-        summary="Whether questions can be answered; 503 while models load",
+        summary="Whether questions can be answered; 503 while models load, and while no model can be asked",
         response=Readiness,
     ),
 )

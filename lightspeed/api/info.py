@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse
 from lightspeed import __version__
 from lightspeed.api.endpoint import Call, Endpoint
 from lightspeed.identity.actions import Action
+from lightspeed.stack.stack import Stack
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -37,8 +38,16 @@ async def info(call: Call) -> Info:
     return Info(
         name=call.services.configuration.name,
         service_version=__version__,
-        llama_stack_version=await to_thread.run_sync(version, "llama-stack"),
+        llama_stack_version=await _stack_version(call),
     )
+
+
+async def _stack_version(call: Call) -> str:
+    if call.services.plan.uses_server:
+        stack: Stack = call.services.services.stack
+        return await stack.version()
+    # Known also while the stack is still being loaded.
+    return await to_thread.run_sync(version, "llama-stack")
 
 
 async def front_page(call: Call) -> HTMLResponse:

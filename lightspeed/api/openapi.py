@@ -124,8 +124,8 @@ class _Builder:
         self._security = security
         used: list[tuple[type[BaseModel], JsonSchemaMode]] = []
         for endpoint in endpoints:
-            if endpoint.request:
-                used.append((endpoint.request, "validation"))
+            if body := endpoint.request or endpoint.reads:
+                used.append((body, "validation"))
             if endpoint.response:
                 used.append((endpoint.response, "serialization"))
         self._refs, schema = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)

@@ -172,6 +172,16 @@ async def create_store(call: Call[VectorStoreCreateRequest]) -> VectorStoreRespo
                 metadata=body.metadata or {},
             ),
         )
+        if store.id != store_id:
+            # A Llama Stack server has chosen another id. Until the store has its owner, nobody sees it.
+            owned = replace(owned, id=store.id)
+            try:
+                await services.ownership.add_store(owned)
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await services.vector_stores.delete(store.id)
+                raise
+            await services.ownership.remove_store(store_id)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await services.ownership.remove_store(store_id)

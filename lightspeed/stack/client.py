@@ -1,45 +1,51 @@
 """Llama Stack inside this process: the one place that starts it and speaks to it."""
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from importlib.metadata import version
 from typing import Any
 
 from anyio import to_thread
 from llama_stack.core.datatypes import StackConfig
-from llama_stack.core.distribution import get_provider_registry
 from llama_stack.core.library_client import AsyncLlamaStackAsLibraryClient
-from llama_stack.core.routing_tables.models import ModelsRoutingTable
 from llama_stack.core.server.routes import initialize_route_impls
-from llama_stack.core.stack import Stack
 from llama_stack_api import Api, OpenAIChatCompletionRequestWithExtraBody
 from llama_stack_client import AsyncLlamaStackClient
 from openai import AsyncStream
 
-from lightspeed.errors import LightspeedError, ModelRefused, StartupError
-from lightspeed.stack.chat import ChatPiece, ChatRequest, ToolCallPiece
+from lightspeed.configuration.masking import hidden, secrets
+from lightspeed.errors import LightspeedError, ModelRefused, ProviderUnavailable, StartupError
+from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.connections import ConnectionPool, keep_connections, opened_streams
+from lightspeed.stack.files import Files
 from lightspeed.stack.knowledge import KnowledgeStores
 from lightspeed.stack.model_lookup import remember_models
 from lightspeed.stack.models import Model
 from lightspeed.stack.passages import EmbeddingModel
+from lightspeed.stack.pieces import chunk_piece, whole_answer
 from lightspeed.stack.provider_errors import request_error
-from lightspeed.stack.providers_check import check_providers, import_providers
+from lightspeed.stack.provider_health import ProviderHealth
+from lightspeed.stack.provider_list import ProviderList
+from lightspeed.stack.provider_state import ProviderState
+from lightspeed.stack.provider_watch import ProviderWatch
+from lightspeed.stack.providers_check import check_providers, import_providers, provider_types
 from lightspeed.stack.registry import forget_what_has_changed
+from lightspeed.stack.resilient import ResilientStack
+from lightspeed.stack.shield import Shield
+from lightspeed.stack.shields import registered_shields
+from lightspeed.stack.vector_stores import VectorStores
 
 logger = logging.getLogger(__name__)
 
-_LISTING_TAKES_AT_MOST = 10.0  # seconds
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two listings
 _MODELS_ARE_FRESH_FOR = 5.0  # seconds; as long as the stack itself keeps its registry
 
 
 class LibraryClient(AsyncLlamaStackAsLibraryClient):  # type: ignore[misc]
     """The stack's library client, given a configuration instead of a file, and silent."""
 
-    def __init__(self, configuration: StackConfig, registry: Any) -> None:
+    def __init__(self, configuration: StackConfig, registry: Any, *, strict: bool) -> None:
         AsyncLlamaStackClient.__init__(self, base_url="http://library")
         self.config = configuration
         self.custom_provider_registry = registry
@@ -47,12 +53,11 @@ class LibraryClient(AsyncLlamaStackAsLibraryClient):  # type: ignore[misc]
         self.provider_data = None
         self.route_impls: Any = None
         self.stack: Any = None
+        self._strict = strict
 
     async def initialize(self) -> bool:
-        # A set on the class in the stack: a second stack in this process would believe its providers listed already.
-        ModelsRoutingTable.listed_providers = set()
         await forget_what_has_changed(self.config)
-        self.stack = Stack(self.config, self.custom_provider_registry)
+        self.stack = ResilientStack(self.config, self.custom_provider_registry, strict=self._strict)
         await self.stack.initialize()
         self.impls = self.stack.impls
         self.route_impls = initialize_route_impls(self.impls)
@@ -65,7 +70,10 @@ class LibraryClient(AsyncLlamaStackAsLibraryClient):  # type: ignore[misc]
 
 
 class EmbeddedStack:
-    """The embedded stack: models, chat, knowledge stores. Made by `start`, ended by `close`."""
+    """The embedded stack: models, chat, knowledge stores. Made by `start`, ended by `close`.
+
+    `provider_list` are its providers, `watch` knows how they are.
+    """
 
     def __init__(self, client: LibraryClient) -> None:
         self._client = client
@@ -73,10 +81,14 @@ class EmbeddedStack:
         self._models: list[Model] = []
         self._models_read_at = float("-inf")
         self._pools: list[ConnectionPool] = []
-        self._listing: asyncio.Task[None] | None = None
-        self._list_again_at = 0.0
-        self._pause = _SHORTEST_PAUSE
+        self._heard: list[Callable[[Sequence[Model]], None]] = []
         self.knowledge = KnowledgeStores(client.impls)
+        self.vector_stores = VectorStores(client.impls)
+        self.files = Files(client.impls)
+        self.provider_list = ProviderList(client.config, client.custom_provider_registry)
+        self.watch = ProviderWatch(
+            client.stack, self.provider_list, joined=self._prepare_provider, changed=self._models_changed
+        )
 
     @property
     def client(self) -> LibraryClient:
@@ -90,85 +102,143 @@ class EmbeddedStack:
         *,
         source: str = "run.yaml",
         progress: Callable[[str], None] = lambda _: None,
+        strict: bool = True,
     ) -> "EmbeddedStack":
         """Start all providers of a run configuration (environment variables already substituted).
 
-        Raises ConfigurationError when a provider or its settings are wrong, StartupError when one cannot start.
+        Unless `strict`, providers that cannot start do not matter, as long as another one may answer questions; they
+        are tried again later. Raises ConfigurationError when a provider or its settings are wrong, StartupError when
+        one cannot start.
         """
         configuration, registry = await to_thread.run_sync(_prepare, run_configuration, source)
-        client = LibraryClient(configuration, registry)
+        client = LibraryClient(configuration, registry, strict=strict)
         progress("starting the providers")
+        stack = None
         try:
             await client.initialize()
             stack = cls(client)
             await stack._settle()
-        except LightspeedError:
-            await client.abandon()
-            raise
         except Exception as error:
+            if stack is not None:
+                await stack._close_connections()
             await client.abandon()
+            if isinstance(error, LightspeedError):
+                raise
             logger.debug("The stack did not start", exc_info=True)
-            raise StartupError(f"the embedded stack cannot start: {' '.join(str(error).split())}") from error
+            reason = hidden(" ".join(str(error).split()), secrets(run_configuration))
+            raise StartupError(f"the embedded stack cannot start: {reason}") from error
         return stack
 
     async def close(self) -> None:
-        if self._listing is not None:
-            self._listing.cancel()
-        for pool in self._pools:
-            await pool.close()
+        await self.watch.close()
+        await self._close_connections()
         await self._client.shutdown()
 
+    async def _close_connections(self) -> None:
+        for pool in self._pools:
+            await pool.close()
+
     async def models(self) -> list[Model]:
-        """All models of the providers that run."""
+        """All models of the providers that run, in the order of run.yaml; those of providers that are down come last."""
         now = time.monotonic()
         if now - self._models_read_at > _MODELS_ARE_FRESH_FOR:
-            table = self._inference.routing_table
-            found = await table.get_all_with_type("model")
-            self._models = [
-                Model(
-                    model.identifier,
-                    model.provider_id,
-                    model.provider_resource_id or "",
-                    str(getattr(model.model_type, "value", model.model_type)),
-                    dict(model.metadata or {}),
-                )
-                for model in found
-                if model.provider_id in table.impls_by_provider_id
-            ]
+            try:
+                self._models = await self._registered_models()
+            except Exception as error:
+                if not self._models:
+                    raise
+                logger.warning("The stack's register cannot be read: %s", error)
             self._models_read_at = now
-            self._list_again_soon()
-        return self._models
+        if not (down := self.down):
+            return self._models
+        return sorted(self._models, key=lambda model: model.provider_id in down)
+
+    async def _registered_models(self) -> list[Model]:
+        table = self._inference.routing_table
+        order = [entry.provider_id for entry in self.provider_list if entry.api == Api.inference.value]
+        places = {provider_id: place for place, provider_id in enumerate(order)}
+        return [
+            Model(
+                model.identifier,
+                model.provider_id,
+                model.provider_resource_id or "",
+                str(getattr(model.model_type, "value", model.model_type)),
+                dict(model.metadata or {}),
+            )
+            for model in sorted(
+                await table.get_all_with_type("model"), key=lambda model: places.get(model.provider_id, 0)
+            )
+            if model.provider_id in table.impls_by_provider_id
+        ]
 
     @property
     def providers(self) -> frozenset[str]:
-        """The ids of the model providers, also of those that could not tell their models yet."""
-        return frozenset(self._inference.routing_table.impls_by_provider_id)
+        """The ids of the model providers, also of those that do not run or could not tell their models yet."""
+        return frozenset(
+            entry.provider_id for entry in self.provider_list if entry.api == Api.inference.value
+        )
 
-    def _list_again_soon(self) -> None:
-        """The stack asks a provider for its models once; one that was away then is asked again, in the background."""
-        missing = self.providers - {model.provider_id for model in self._models}
-        running = self._listing is not None and not self._listing.done()
-        if missing and not running and time.monotonic() >= self._list_again_at:
-            self._listing = asyncio.create_task(self._list_again(missing))
+    @property
+    def down(self) -> frozenset[str]:
+        """The ids of the model providers that cannot be asked at this moment."""
+        return frozenset(found.provider_id for found in self.watch.down if found.api == Api.inference.value)
 
-    async def _list_again(self, providers: frozenset[str]) -> None:
-        found = await asyncio.gather(*(self._list_models(provider) for provider in providers))
-        self._pause = _SHORTEST_PAUSE if any(found) else min(2 * self._pause, _LONGEST_PAUSE)
-        self._list_again_at = time.monotonic() + self._pause
-        if any(found):
-            self._models_read_at = float("-inf")
+    async def provider_states(self, *, fresh: bool = False) -> list[ProviderState]:
+        """All configured providers, and how they were when they were asked last; `fresh` asks them now."""
+        if fresh:
+            await self.watch.check()
+        return self._states(self.watch.of(entry.api, entry.provider_id) for entry in self.provider_list)
 
-    async def _list_models(self, provider: str) -> bool:
-        table = self._inference.routing_table
-        try:
-            async with asyncio.timeout(_LISTING_TAKES_AT_MOST):
-                found = await table.impls_by_provider_id[provider].list_models()
-        except Exception as error:
-            logger.debug("Provider %s cannot list its models: %s", provider, error)
-            return False
-        if found:
-            await table.update_registered_models(provider, found)
-        return bool(found)
+    async def providers_down(self) -> list[ProviderState]:
+        """The providers that did not work when they were asked last."""
+        return self._states(self.watch.down)
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """What could not be registered yet, as (name, reason)."""
+        return self.watch.waiting()
+
+    def _states(self, found: Iterable[ProviderHealth]) -> list[ProviderState]:
+        entries = {(entry.api, entry.provider_id): entry for entry in self.provider_list}
+        return [
+            ProviderState(
+                health.api,
+                health.provider_id,
+                entry.provider_type,
+                health.status,
+                health.message,
+                entry.config,
+            )
+            for health in found
+            if (entry := entries.get((health.api, health.provider_id))) is not None
+        ]
+
+    async def version(self) -> str:
+        """The version of the stack in this process."""
+        return await to_thread.run_sync(version, "llama-stack")
+
+    async def outage(self) -> str | None:
+        """None: a stack in this process is always there."""
+        return None
+
+    async def shields(self) -> list[Shield]:
+        """All shields of the providers that run."""
+        return await registered_shields(self._client.impls)
+
+    def when_models_change(self, hear: Callable[[Sequence[Model]], None]) -> None:
+        """Call `hear` with all models whenever others are there than before."""
+        self._heard.append(hear)
+
+    async def _models_changed(self) -> None:
+        self._models_read_at = float("-inf")
+        models = await self.models()
+        for hear in self._heard:
+            hear(models)
+
+    def _prepare_provider(self, provider: Any) -> None:
+        remember_models(provider)
+        pool = keep_connections(provider)
+        if pool is not None:
+            self._pools.append(pool)
 
     async def default_embedding_model(self) -> EmbeddingModel:
         """What new knowledge stores use. Raises StartupError when no model makes embeddings."""
@@ -207,7 +277,7 @@ class EmbeddedStack:
                 answer = await self._inference.openai_chat_completion(call)
         except Exception as error:
             raise self._mapped(error, request.model) from error
-        return self._streamed(answer, request.model, streams) if request.stream else _whole(answer)
+        return self._streamed(answer, request.model, streams) if request.stream else whole_answer(answer)
 
     async def _streamed(
         self, chunks: AsyncGenerator[Any], model: str, streams: Sequence[AsyncStream[Any]]
@@ -216,7 +286,7 @@ class EmbeddedStack:
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    piece = _piece(chunk)
+                    piece = chunk_piece(chunk)
                     finished = finished or piece.finish_reason is not None
                     yield piece
         except Exception as error:
@@ -232,18 +302,35 @@ class EmbeddedStack:
         if mapped is not error:
             logger.warning("A call of %s failed: %s: %s", model, type(error).__name__, mapped.cause)
             logger.debug("The provider's error", exc_info=error)
+        if isinstance(mapped, ProviderUnavailable):
+            self.watch.soon()
         return mapped
 
     async def _settle(self) -> None:
         """What must be done once before the first request."""
         await self._keep_no_second_record()
         for provider in self._inference.routing_table.impls_by_provider_id.values():
-            remember_models(provider)
-            pool = keep_connections(provider)
-            if pool is not None:
-                self._pools.append(pool)
-        await self.models()
+            self._prepare_provider(provider)
+        await self.watch.check()
+        stack = self._client.stack
+        await stack.complete(self.down)
+        models = await self.models()
+        self._refuse_a_start_without_models(models)
         await self.knowledge.open()
+        self.watch.begin()
+
+    def _refuse_a_start_without_models(self, models: Sequence[Model]) -> None:
+        """Raise why a provider could not be started, if it is a mistake of the settings and nobody else may answer."""
+        listed = {model.provider_id for model in models}
+        talking = {model.provider_id for model in models if model.model_type == "llm"}
+        mistakes = [
+            missing.error
+            for missing in self._client.stack.missing
+            if missing.api is Api.inference and isinstance(missing.error, LightspeedError)
+        ]
+        running = frozenset(self._inference.routing_table.impls_by_provider_id)
+        if mistakes and not talking & running and not running - listed:
+            raise mistakes[0]
 
     async def _keep_no_second_record(self) -> None:
         """The stack writes each completion to a database of its own; this service has recorded the turn already."""
@@ -264,58 +351,7 @@ def _is_not_about_files(record: logging.LogRecord) -> bool:
 
 def _prepare(run_configuration: Mapping[str, Any], source: str) -> tuple[StackConfig, Any]:
     configuration = check_providers(run_configuration, source)
-    registry = get_provider_registry(configuration)
+    registry = provider_types(configuration, source)
     import_providers(configuration, registry, source)
     _quiet()
     return configuration, registry
-
-
-async def _whole(answer: Any) -> AsyncGenerator[ChatPiece]:
-    choice = answer.choices[0] if answer.choices else None
-    message = choice.message if choice is not None else None
-    calls = (message.tool_calls or ()) if message is not None else ()
-    yield ChatPiece(
-        text=_text(message.content) if message is not None else "",
-        tool_calls=tuple(
-            ToolCallPiece(index, call.id, call.function.name, call.function.arguments or "")
-            for index, call in enumerate(calls)
-            if call.function is not None
-        ),
-        finish_reason=(choice.finish_reason if choice is not None else None) or "stop",
-        input_tokens=answer.usage.prompt_tokens if answer.usage else None,
-        output_tokens=answer.usage.completion_tokens if answer.usage else None,
-    )
-
-
-def _piece(chunk: Any) -> ChatPiece:
-    usage = chunk.usage
-    if not chunk.choices:
-        if usage is None:
-            return ChatPiece()
-        return ChatPiece(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
-    choice = chunk.choices[0]
-    delta = choice.delta
-    calls = delta.tool_calls
-    if calls is None and usage is None:
-        return ChatPiece(delta.content or "", (), choice.finish_reason)
-    return ChatPiece(
-        delta.content or "",
-        tuple(
-            ToolCallPiece(
-                call.index or 0,
-                call.id,
-                call.function.name if call.function else None,
-                (call.function.arguments if call.function else None) or "",
-            )
-            for call in calls or ()
-        ),
-        choice.finish_reason,
-        usage.prompt_tokens if usage else None,
-        usage.completion_tokens if usage else None,
-    )
-
-
-def _text(content: Any) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(part.text for part in content if getattr(part, "text", None))

@@ -3,21 +3,16 @@
 The stack's OpenAI-like providers make a new HTTP client, and so a new connection, for each call.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-import httpx
 from llama_stack.providers.utils.inference.openai_mixin import OpenAIMixin
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
-from openai._base_client import make_request_options
-from openai.types.chat import ChatCompletion
 
-from lightspeed.stack.openai_answer import chat_completion
-from lightspeed.stack.openai_stream import TextChunkStream
+from lightspeed.stack.openai_calls import create_completion
 
 _MAXIMUM_CLIENTS = 32
 
@@ -36,6 +31,8 @@ class ConnectionPool:
         if client is None:
             client = _faster(provider, make(provider))
             client.chat.completions.create = partial(_create, client)  # type: ignore[method-assign]
+            # The stack closes the client whenever it has listed models.
+            client.close = _stay_open  # type: ignore[method-assign]
             if len(self._clients) >= _MAXIMUM_CLIENTS:
                 self._clients.pop(next(iter(self._clients)))
             self._clients[key] = client
@@ -44,7 +41,7 @@ class ConnectionPool:
     async def close(self) -> None:
         clients, self._clients = self._clients, {}
         for client in clients.values():
-            await client.close()
+            await type(client).close(client)
 
 
 def keep_connections(provider: Any) -> ConnectionPool | None:
@@ -70,6 +67,10 @@ def _faster(provider: Any, client: AsyncOpenAI) -> AsyncOpenAI:
     return client.copy(http_client=DefaultAioHttpClient(verify=provider.shared_ssl_context))
 
 
+async def _stay_open() -> None:
+    """In place of a client's `close`."""
+
+
 @contextmanager
 def opened_streams() -> Iterator[list[AsyncStream[Any]]]:
     """The streams that a call inside the block opens. The stack wraps them in generators that do not close them."""
@@ -81,24 +82,8 @@ def opened_streams() -> Iterator[list[AsyncStream[Any]]]:
         _streams.reset(token)
 
 
-async def _create(
-    client: AsyncOpenAI, *, stream: bool = False, extra_body: dict[str, Any] | None = None, **parameters: Any
-) -> Any:
-    """`chat.completions.create` without its walk through the types of all parameters: the stack has checked them."""
-    options = make_request_options(extra_body=extra_body, security={"bearer_auth": True})
-    if not stream:
-        response = await client.post(
-            "/chat/completions", body=parameters, cast_to=httpx.Response, options=options
-        )
-        return chat_completion(json.loads(response.content))
-    answer = await client.post(
-        "/chat/completions",
-        body=parameters | {"stream": True},
-        cast_to=ChatCompletion,
-        options=options,
-        stream=True,
-        stream_cls=TextChunkStream,
-    )
-    if (streams := _streams.get()) is not None:
+async def _create(client: AsyncOpenAI, **parameters: Any) -> Any:
+    answer = await create_completion(client, **parameters)
+    if isinstance(answer, AsyncStream) and (streams := _streams.get()) is not None:
         streams.append(answer)
     return answer

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from anyio import Lock
 from llama_stack_api import OpenAIEmbeddingsRequestWithExtraBody
 
-Vectors = npt.NDArray[np.float32]
+from lightspeed.stack.question import Vectors
 
 _EMBEDDED_AT_ONCE = 256
 
@@ -31,20 +29,3 @@ class Embeddings:
         request = OpenAIEmbeddingsRequestWithExtraBody(model=model, input=list(texts))
         answer = await self._inference.openai_embeddings(request)
         return np.array([item.embedding for item in answer.data], np.float32)
-
-
-class Question:
-    """What is looked for. It is embedded at most once for each model, however many stores are searched."""
-
-    def __init__(self, text: str, embeddings: Embeddings) -> None:
-        self.text = text
-        self._embeddings = embeddings
-        self._vectors: dict[str, Vectors] = {}
-        self._lock = Lock()
-
-    async def vector(self, model: str) -> Vectors:
-        """One vector. The model is named as in the stack."""
-        async with self._lock:
-            if model not in self._vectors:
-                self._vectors[model] = (await self._embeddings.embed(model, [self.text]))[0]
-            return self._vectors[model]

@@ -79,7 +79,8 @@ class KnowledgeStores:
         chunks = await self._chunk_store(registered)
         if chunks is None:
             return await self._search_elsewhere(registered, question, limit)
-        mode = self._table.impls_by_provider_id[registered.provider_id].config.mode
+        provider = self._table.impls_by_provider_id[registered.provider_id]
+        mode = provider.config.mode
         if mode == "keyword":
             found = await to_thread.run_sync(chunks.search_keyword, question.text, limit)
         else:
@@ -88,6 +89,7 @@ class KnowledgeStores:
                 found = await to_thread.run_sync(chunks.search_vector, vector, limit)
             else:
                 found = await to_thread.run_sync(chunks.search_hybrid, question.text, vector, limit)
+        await provider.touch(store)
         return [_passage(hit.chunk, hit.score, f"{mode} {registered.embedding_model}") for hit in found]
 
     async def neighbours(

@@ -115,7 +115,7 @@ def _text_chunk(chunk: Any) -> TextChunk | None:
             return _usage_chunk(chunk, usage) if not choices else None
         (choice,) = choices
         delta = choice["delta"]
-        if choice.get("logprobs") or not delta.keys() <= _TEXT_DELTA:
+        if choice.get("logprobs") or any(delta[key] is not None for key in delta.keys() - _TEXT_DELTA):
             return None
         text = TextDelta(delta.get("content"), delta.get("role"), delta.get("refusal"))
         return TextChunk(

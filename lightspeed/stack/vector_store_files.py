@@ -1,28 +1,23 @@
 """The files in the vector stores of the stack: read into a store, listed, removed from it."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import anyio
 from llama_stack_api import OpenAIAttachFileRequest
 
-from lightspeed.errors import NotFound, RequestError, StorageError
+from lightspeed.errors import NotFound
+from lightspeed.stack.locked_stores import PAUSES, patiently
 from lightspeed.stack.stack_errors import reported
 from lightspeed.stack.store_table import STORE, StoreTable
 from lightspeed.stack.stored_objects import AttachedFile, AttachedFiles
 
-logger = logging.getLogger(__name__)
-
 FILE = "File"
-
-_PAUSES = (0.5, 1.0)  # seconds before a locked database is tried again
 
 
 class VectorStoreFiles:
     """All methods raise NotFound for a store that is not there, and Unavailable if run.yaml has no `vector_io`."""
 
-    def __init__(self, table: StoreTable, *, pauses: Sequence[float] = _PAUSES) -> None:
+    def __init__(self, table: StoreTable, *, pauses: Sequence[float] = PAUSES) -> None:
         self._table = table
         self._pauses = pauses
 
@@ -43,21 +38,12 @@ class VectorStoreFiles:
         request = OpenAIAttachFileRequest.model_validate(
             {"file_id": file_id, "attributes": dict(attributes or {}), "chunking_strategy": strategy}
         )
-        for pause in (*self._pauses, None):
-            try:
-                with reported(STORE, store_id):
-                    return _attached(await table.openai_attach_file_to_vector_store(store_id, request))
-            except RequestError as error:
-                if not _is_locked(error):
-                    raise
-                logger.warning("Vector store %s is locked by another writer", store_id)
-                if pause is None:
-                    raise StorageError(
-                        "All retry attempts failed to create the vector store file",
-                        response="Failed to create vector store file",
-                    ) from error
-            await anyio.sleep(pause)
-        raise AssertionError("unreachable")
+
+        async def attach() -> AttachedFile:
+            with reported(STORE, store_id):
+                return _attached(await table.openai_attach_file_to_vector_store(store_id, request))
+
+        return await patiently(attach, store_id, self._pauses)
 
     async def list(
         self,
@@ -92,11 +78,6 @@ class VectorStoreFiles:
         except NotFound:
             return False
         return True
-
-
-def _is_locked(error: RequestError) -> bool:
-    causes = (error.cause, str(error.__cause__ or ""))
-    return any("locked" in cause.lower() for cause in causes)
 
 
 def _attached(found: Any) -> AttachedFile:

@@ -154,6 +154,21 @@ async def test_one_access_line_without_the_query_string(caplog: pytest.LogCaptur
     assert re.fullmatch(r"GET /hello 200 \d+\.\d ms", line)
 
 
+@pytest.mark.parametrize(
+    ("status", "told"), [(200, ["DEBUG", "DEBUG", "DEBUG", "INFO"]), (503, ["INFO", "INFO", "INFO", "INFO"])]
+)
+async def test_probes_that_succeed_do_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture, status: int, told: list[str]
+) -> None:
+    paths = ("/liveness", "/readiness", "/metrics", "/hello")
+    with caplog.at_level(logging.DEBUG, "lightspeed.access"):
+        async with client(application([get(path, status=status) for path in paths])) as http:
+            for path in paths:
+                assert (await http.get(path)).status_code == status
+    records = [record for record in caplog.records if record.name == "lightspeed.access"]
+    assert [record.levelname for record in records] == told
+
+
 async def test_access_log_can_be_left_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "lightspeed.access"):
         async with client(application([get("/hello")], access_log=False)) as http:

@@ -279,7 +279,7 @@ async def test_a_page_of_a_wrong_form_is_refused(alice: httpx.AsyncClient, query
                 }
             },
             422,
-            "chunk_overlap_tokens must be smaller",
+            "chunk_overlap_tokens must be at most half",
         ),
         (
             {"chunking_strategy": {"type": "contextual", "contextual": {"context_prompt": "Explain."}}},

@@ -199,8 +199,6 @@ async def test_a_provider_that_was_away_is_asked_for_its_models_again(state: Pat
         assert await stack.models() == []
         assert stack.providers == {"scripted"}
         async with back:
-            stack._models_read_at = stack._list_again_at = 0.0
-            await stack.models()
-            assert stack._listing is not None
-            await stack._listing
+            stack.watch._ended_at = 0.0
+            await stack.watch.check()
             assert [item.name for item in await stack.models()] == ["scripted", "scripted-embedding"]

@@ -66,6 +66,10 @@ class AttachJobs:
 
     def wake(self) -> None:
         """There is a new job."""
+        if self._workers and all(worker.done() for worker in self._workers):
+            # The stack's own server initializes its providers in an event loop that ends before the first request.
+            self._wanted = asyncio.Event()
+            self.start()
         self._wanted.set()
 
     def cancel(self, store_id: str, file_id: str | None = None) -> None:
@@ -76,9 +80,10 @@ class AttachJobs:
 
     async def stop(self) -> None:
         """Stop all jobs and give them back."""
-        for worker in self._workers:
+        working = [worker for worker in self._workers if not worker.done()]
+        for worker in working:
             worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await asyncio.gather(*working, return_exceptions=True)
         if self._workers:
             self._workers = []
             await to_thread.run_sync(self._attachments.give_back)
