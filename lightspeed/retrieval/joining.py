@@ -1,6 +1,6 @@
 """Passages that stand side by side in a document, joined to one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lightspeed.retrieval.references import Chunk
@@ -11,33 +11,55 @@ _SHORTEST_OVERLAP = 12
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """Neighbours by their place in the document; `best` is the first that was found."""
 
     best: Chunk
     parts: dict[int, Chunk] = field(default_factory=dict)
 
     def joined(self) -> Chunk:
-        if len(self.parts) < 2:
+        """All parts as one passage, with the score and the attributes of the best."""
+        return self._joined(sorted(self.parts))
+
+    def within(self, fits: Callable[[str], bool]) -> Chunk | None:
+        """The best part with as many of those around it as fit, the nearest first; None if not even it does."""
+        whole = self.joined()
+        if fits(whole.content):
+            return whole
+        if not fits(self.best.content):
+            return None
+        kept, found = [place for place in self.parts if self.parts[place] is self.best], self.best
+        open_ends = [1, -1] if kept else []
+        while open_ends:
+            step = open_ends.pop(0)
+            place = (max(kept) if step > 0 else min(kept)) + step
+            if place in self.parts:
+                larger = self._joined(sorted([*kept, place]))
+                if fits(larger.content):
+                    kept.append(place)
+                    found = larger
+                    open_ends.append(step)
+        return found
+
+    def _joined(self, places: Sequence[int]) -> Chunk:
+        if len(places) < 2:
             return self.best
         content = ""
-        for _, part in sorted(self.parts.items()):
-            content = joined_texts(content, part.content) if content else part.content
+        for place in places:
+            part = self.parts[place].content
+            content = joined_texts(content, part) if content else part
         return Chunk(content, self.best.source, self.best.score, self.best.attributes)
 
 
-def joined(chunks: Sequence[Chunk], limit: int) -> list[Chunk]:
-    """The first `limit` passages, best first; one that stands beside a better one is joined to it.
-
-    A joined passage keeps the score and the attributes of its best part.
-    """
-    runs: list[_Run] = []
+def runs_of(chunks: Sequence[Chunk], limit: int) -> list[Run]:
+    """The first `limit` passages, best first; one that stands beside a better one is joined to it."""
+    runs: list[Run] = []
     for chunk in chunks:
         place = place_of(chunk)
         beside = [] if place is None else [run for run in runs if _touches(run, chunk, place)]
         if not beside:
             if len(runs) < limit:
-                runs.append(_Run(chunk, {} if place is None else {place: chunk}))
+                runs.append(Run(chunk, {} if place is None else {place: chunk}))
             continue
         first, *others = beside
         assert place is not None
@@ -46,7 +68,7 @@ def joined(chunks: Sequence[Chunk], limit: int) -> list[Chunk]:
             # The new one closes the gap between the two.
             first.parts.update(other.parts)
             runs.remove(other)
-    return [run.joined() for run in runs]
+    return runs
 
 
 def place_of(chunk: Chunk) -> int | None:
@@ -70,7 +92,7 @@ def joined_texts(first: str, second: str) -> str:
     return f"{first}\n{second}"
 
 
-def _touches(run: _Run, chunk: Chunk, place: int) -> bool:
+def _touches(run: Run, chunk: Chunk, place: int) -> bool:
     document = chunk.attributes.get("document_id")
     return (
         document is not None

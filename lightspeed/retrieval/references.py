@@ -43,7 +43,7 @@ def referenced_documents(chunks: Iterable[Chunk]) -> tuple[ReferencedDocument, .
 def _document(chunk: Chunk) -> ReferencedDocument:
     url = _first(chunk.attributes, _URL_KEYS)
     return ReferencedDocument(
-        doc_url=url if url and _is_address(url) else None,
+        doc_url=_address(url) if url else None,
         doc_title=_first(chunk.attributes, ("title",)),
         source=chunk.source,
         document_id=_first(chunk.attributes, _DOCUMENT_ID_KEYS),
@@ -54,9 +54,13 @@ def _first(attributes: Mapping[str, Any], keys: Iterable[str]) -> str | None:
     return next((str(attributes[key]) for key in keys if attributes.get(key)), None)
 
 
-def _is_address(url: str) -> bool:
+def _address(url: str) -> str | None:
+    """An absolute address that can be a link as it stands, or None."""
+    address = url.strip().replace(" ", "%20")
+    if not address.isprintable():
+        return None
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(address)
     except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+        return None
+    return address if parts.scheme in ("http", "https") and parts.netloc else None

@@ -11,7 +11,7 @@ import anyio
 from lightspeed.configuration.rag import OKP
 from lightspeed.errors import LightspeedError
 from lightspeed.retrieval.hits import Hit, fused
-from lightspeed.retrieval.joining import Run, joined
+from lightspeed.retrieval.joining import Run, runs_of
 from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.retrieval.references import Chunk
 from lightspeed.stack.passages import Passage
@@ -154,7 +154,7 @@ class KnowledgeSearch:
         chunks = await self._ranked(query, hits)
         if self._settings.neighbours:
             chunks += await self._around(hits, chunks[: self._settings.max_chunks])
-        return self._within_budget(joined(chunks, self._settings.max_chunks))
+        return self._within_budget(runs_of(chunks, self._settings.max_chunks))
 
     async def _search_one(
         self, name: str, question: Any, query: str, portal_options: PortalQuery
@@ -220,7 +220,7 @@ class KnowledgeSearch:
     def _within_budget(self, runs: Sequence[Run]) -> list[Chunk]:
         """The best that fit, with fewer neighbours where room is short; a smaller one may take what a larger one left.
 
-        A passage that is larger than all the room is cut when there would be none otherwise.
+        The best of all is cut when it is larger than all the room.
         """
         room = self._settings.max_tokens
         if room is None:
@@ -229,12 +229,11 @@ class KnowledgeSearch:
         left = room
         for run in runs:
             chunk = run.within(lambda text, left=left: _tokens(text) <= left)  # type: ignore[misc]
+            if chunk is None and run is runs[0]:
+                chunk = _cut(run.best, room)
             if chunk is not None:
                 kept.append(chunk)
                 left -= _tokens(chunk.content)
-        if runs and not kept:
-            best = runs[0].best
-            return [Chunk(_beginning(best.content, room), best.source, best.score, best.attributes)]
         return kept
 
 
@@ -242,11 +241,12 @@ def _tokens(text: str) -> int:
     return int(len(text) / _CHARACTERS_PER_TOKEN) + 1
 
 
-def _beginning(text: str, tokens: int) -> str:
-    """So much of a text as `tokens` hold, up to the end of a word if it has words."""
-    cut = text[: int((tokens - 1) * _CHARACTERS_PER_TOKEN)]
-    words = cut.rstrip() if text[len(cut) : len(cut) + 1].isspace() else cut.rpartition(" ")[0]
-    return words or cut
+def _cut(chunk: Chunk, tokens: int) -> Chunk | None:
+    """The beginning of a passage, up to the end of a word if it has words; None if there is room for nothing."""
+    text = chunk.content[: int((tokens - 1) * _CHARACTERS_PER_TOKEN)]
+    ends = chunk.content[len(text) : len(text) + 1].isspace()
+    content = (text if ends else text.rpartition(" ")[0]).rstrip() or text
+    return Chunk(content, chunk.source, chunk.score, chunk.attributes) if content else None
 
 
 async def _together(jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

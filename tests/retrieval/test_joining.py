@@ -1,6 +1,8 @@
 """Neighbours are joined."""
 
-from lightspeed.retrieval.joining import joined, joined_texts
+from collections.abc import Sequence
+
+from lightspeed.retrieval.joining import joined_texts, runs_of
 from lightspeed.retrieval.references import Chunk
 
 
@@ -9,6 +11,10 @@ def chunk(
 ) -> Chunk:
     attributes = {"document_id": document, "chunk_index": place}
     return Chunk(text or f"Guide > Install\nPart {place}.", source, score, attributes)
+
+
+def joined(chunks: Sequence[Chunk], limit: int) -> list[Chunk]:
+    return [run.joined() for run in runs_of(chunks, limit)]
 
 
 def test_neighbours_become_one_passage_in_reading_order() -> None:
@@ -55,3 +61,22 @@ def test_an_overlap_stands_there_once() -> None:
 
 def test_another_heading_is_kept() -> None:
     assert joined_texts("Guide > A\none", "Guide > B\ntwo") == "Guide > A\none\nGuide > B\ntwo"
+
+
+def test_where_room_is_short_the_best_part_keeps_its_nearest_neighbours() -> None:
+    chunks = [chunk(5, score=0.9), *(chunk(place) for place in (4, 6, 3, 7))]
+    (run,) = runs_of(chunks, 10)
+    assert run.within(lambda text: True) == run.joined()
+    small = run.within(lambda text: text.count("Part") <= 3)
+    assert small is not None
+    assert small.content == "Guide > Install\nPart 4.\nPart 5.\nPart 6."
+    assert (small.score, small.attributes) == (0.9, chunks[0].attributes)
+    assert run.within(lambda text: text.count("Part") <= 1) == chunks[0]
+    assert run.within(lambda text: False) is None
+
+
+def test_a_neighbour_that_is_too_large_ends_the_growth_on_its_side_only() -> None:
+    (run,) = runs_of([chunk(5, score=0.9), chunk(6, "x" * 500), chunk(4), chunk(3), chunk(7)], 10)
+    found = run.within(lambda text: len(text) < 200)
+    assert found is not None
+    assert found.content == "Guide > Install\nPart 3.\nPart 4.\nPart 5."

@@ -1,5 +1,7 @@
 """Which documents an answer names."""
 
+import pytest
+
 from lightspeed.retrieval.references import Chunk, ReferencedDocument, referenced_documents
 
 
@@ -23,3 +25,19 @@ def test_a_relative_or_broken_address_is_no_address_but_the_document_stays() -> 
 
 def test_chunks_that_name_nothing_name_no_document() -> None:
     assert referenced_documents([Chunk("1", "docs", 0.9, {})]) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (" https://example.com/a b ", "https://example.com/a%20b"),
+        ("https://example.com/größe", "https://example.com/größe"),
+        ("https://example.com/\na", None),
+        ("javascript:alert(1)", None),
+        ("//example.com/a", None),
+        ("http://[bad", None),
+    ],
+)
+def test_an_address_can_be_a_link_as_it_stands(given: str, expected: str | None) -> None:
+    (document,) = referenced_documents([Chunk("text", "docs", 0.5, {"title": "T", "docs_url": given})])
+    assert document.doc_url == expected

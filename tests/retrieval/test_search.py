@@ -110,6 +110,27 @@ async def test_passages_have_a_budget_and_a_small_one_takes_the_room_that_is_lef
     assert [chunk.content[0] for chunk in await search.inline("query")] == ["x", "z"]
 
 
+@pytest.mark.parametrize(("budget", "pages"), [(3, 1), (6, 2), (12, 4), (100, 7)])
+async def test_neighbours_that_do_not_fit_the_budget_do_not_take_the_passage_with_them(
+    budget: int, pages: int
+) -> None:
+    settings = KnowledgeSettings(inline=("book",), neighbours=3, max_tokens=budget)
+    (found,) = await KnowledgeSearch(Book(book=[]), settings).inline("page")
+    assert "Page 5." in found.content
+    assert len(found.content.split("\n")) == pages
+
+
+async def test_a_passage_larger_than_the_whole_budget_is_cut_at_a_word() -> None:
+    shelves = Shelves(a=[("kettle " * 2000, 0.9), ("lantern " * 1000, 0.8), ("a lantern", 0.1)])
+    search = KnowledgeSearch(shelves, KnowledgeSettings(inline=("a",), max_tokens=100))
+    found = (await search.inline("query"))[0]
+    assert 250 < len(found.content) <= 320
+    assert set(found.content.split()) == {"kettle"}
+    assert found.score == 0.9
+    nothing = KnowledgeSearch(shelves, KnowledgeSettings(inline=("a",), max_tokens=1))
+    assert await nothing.inline("query") == []
+
+
 class Lenders:
     """Ann owns one store, Bob another."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lightspeed.errors import StartupError
+from lightspeed.errors import StartupError, StorageError
 from tests.embedded import embedded_stack
 from tests.stack.providers.knowledge_provider import (
     MODEL,
@@ -263,6 +263,37 @@ async def test_a_cache_that_was_removed_is_made_anew(tmp_path: Path, database: P
         shutil.rmtree(folder)
         assert len((await query(provider, STORE, "text number", k=10)).chunks) == 5
         assert (await provider.chunk_store(STORE)).folder != folder
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000])
+async def test_a_damaged_copy_is_made_anew(
+    tmp_path: Path, database: Path, inference: Any, content: bytes
+) -> None:
+    settings = {"import_from": str(database), "read_only": True}
+    async with vector_io(tmp_path, inference, **settings) as provider:
+        await register(provider, STORE)
+        folder = (await provider.chunk_store(STORE)).folder
+    (folder / "chunks.db").write_bytes(content)
+    async with vector_io(tmp_path, inference, **settings) as provider:
+        await register(provider, STORE)
+        assert len((await query(provider, STORE, "text number", k=10)).chunks) == 5
+    folders = [path for path in (tmp_path / "knowledge").iterdir() if path.is_dir()]
+    assert len(folders) == 1
+    assert folder not in folders
+
+
+async def test_a_damaged_store_that_is_no_copy_is_left_for_the_operator(
+    tmp_path: Path, database: Path, inference: Any
+) -> None:
+    async with vector_io(tmp_path, inference, import_from=str(database)) as provider:
+        await register(provider, STORE)
+        folder = (await provider.chunk_store(STORE)).folder
+    (folder / "chunks.db").write_bytes(b"no database" * 1000)
+    async with vector_io(tmp_path, inference, import_from=str(database)) as provider:
+        await register(provider, STORE)
+        with pytest.raises(StorageError, match="not a database"):
+            await query(provider, STORE, "text number", k=10)
+    assert (folder / "chunks.db").read_bytes() == b"no database" * 1000
 
 
 async def test_a_killed_conversion_is_made_anew(tmp_path: Path, database: Path, inference: Any) -> None:

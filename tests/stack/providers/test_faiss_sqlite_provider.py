@@ -330,6 +330,49 @@ async def test_a_read_only_provider_refuses_changes(tmp_path: Path, inference: A
         assert [store.id for store in (await provider.openai_list_vector_stores()).data] == ["kb"]
 
 
+async def test_a_store_that_is_deleted_during_a_search_is_not_there(
+    tmp_path: Path, inference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llama_stack_api import VectorStoreNotFoundError
+
+    async with vector_io(tmp_path, inference) as provider:
+        await register(provider, "kb")
+        await insert(provider, inference, "kb", TEXTS)
+        opened = provider.chunk_store
+
+        async def deleted_meanwhile(store: str) -> Any:
+            found = await opened(store)
+            await provider.openai_delete_vector_store(store)
+            return found
+
+        monkeypatch.setattr(provider, "chunk_store", deleted_meanwhile)
+        with pytest.raises(VectorStoreNotFoundError):
+            await query(provider, "kb", "bananas")
+
+
+async def test_a_store_that_is_deleted_while_a_file_is_removed_is_not_there(
+    tmp_path: Path, inference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llama_stack_api import VectorStoreNotFoundError
+
+    files = await local_files(tmp_path)
+    async with vector_io(tmp_path, inference) as provider:
+        await register(provider, "kb")
+        file_id = await upload(files, "note.md", b"bananas are ripe in June")
+        await attach(provider, "kb", file_id)
+        stores = provider._opened
+        opened = stores.open
+
+        def deleted_meanwhile(store: str) -> Any:
+            found = opened(store)
+            stores.destroy(store)
+            return found
+
+        monkeypatch.setattr(stores, "open", deleted_meanwhile)
+        with pytest.raises(VectorStoreNotFoundError):
+            await provider.openai_delete_vector_store_file("kb", file_id)
+
+
 async def test_a_deletion_that_was_cut_off_is_completed(tmp_path: Path, inference: Any) -> None:
     async with vector_io(tmp_path, inference) as provider:
         await register(provider, "kb")

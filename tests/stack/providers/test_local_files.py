@@ -247,3 +247,23 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("a file")
     with pytest.raises(StartupError, match=r"files in .*files"):
         await local_files(tmp_path)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "file"])
+async def test_a_file_is_not_said_to_be_deleted_while_its_folder_is_away(
+    tmp_path: Path, instead: str
+) -> None:
+    from llama_stack_api import DeleteFileRequest
+
+    files = await local_files(tmp_path)
+    file_id = await upload(files, "note.md", b"text")
+    folder = (tmp_path / "files").rename(tmp_path / "away")
+    if instead == "file":
+        (tmp_path / "files").write_bytes(b"")
+    with pytest.raises(StorageError):
+        await files.openai_delete_file(DeleteFileRequest(file_id=file_id))
+    with pytest.raises(StorageError):
+        await retrieve(files, file_id)
+    (tmp_path / "files").unlink(missing_ok=True)
+    folder.rename(tmp_path / "files")
+    assert (await files.openai_delete_file(DeleteFileRequest(file_id=file_id))).deleted

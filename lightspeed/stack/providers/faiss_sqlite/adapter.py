@@ -342,11 +342,13 @@ class FaissSqliteVectorIO(AttachedFiles):
         """Use the engine in a worker thread; once more if the store has been replaced meanwhile."""
         for last in (False, True):
             try:
-                store = await self.chunk_store(store_id)
+                async with self._unless_deleted(store_id):
+                    store = await self.chunk_store(store_id)
             except NotFound:
                 raise VectorStoreNotFoundError(store_id) from None
             try:
-                return await to_thread.run_sync(use, store)
+                async with self._unless_deleted(store_id):
+                    return await to_thread.run_sync(use, store)
             except NotFound:
                 self._opened.drop(store_id, store)
                 if last:

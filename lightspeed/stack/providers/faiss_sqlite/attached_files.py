@@ -1,7 +1,8 @@
 """The files in the stores, as the stack's vector_io interface has them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from llama_stack_api import (
     VectorStoreNotFoundError,
 )
 
-from lightspeed.errors import Forbidden
+from lightspeed.errors import Forbidden, StorageError
 from lightspeed.stack.providers.faiss_sqlite import objects
 from lightspeed.stack.providers.faiss_sqlite.attachments import (
     COMPLETED,
@@ -148,7 +149,8 @@ class AttachedFiles:
                 ]
             )
 
-        return await to_thread.run_sync(contents)
+        async with self._unless_deleted(vector_store_id):
+            return await to_thread.run_sync(contents)
 
     async def openai_update_vector_store_file(
         self, vector_store_id: str, file_id: str, request: OpenAIUpdateVectorStoreFileRequest
@@ -158,7 +160,8 @@ class AttachedFiles:
         await self._opened_record(vector_store_id)
         attributes = attributes_of(request.attributes)
         await self._attachment(vector_store_id, file_id)
-        await to_thread.run_sync(self._set_attributes, vector_store_id, file_id, attributes)
+        async with self._unless_deleted(vector_store_id):
+            await to_thread.run_sync(self._set_attributes, vector_store_id, file_id, attributes)
         return objects.file_object(await self._attachment(vector_store_id, file_id))
 
     async def openai_delete_vector_store_file(
@@ -169,7 +172,8 @@ class AttachedFiles:
         await self._opened_record(vector_store_id)
         await self._attachment(vector_store_id, file_id)
         self._jobs.cancel(vector_store_id, file_id)
-        await to_thread.run_sync(self._remove, vector_store_id, file_id)
+        async with self._unless_deleted(vector_store_id):
+            await to_thread.run_sync(self._remove, vector_store_id, file_id)
         return VectorStoreFileDeleteResponse(id=file_id)
 
     async def openai_create_vector_store_file_batch(
@@ -248,6 +252,16 @@ class AttachedFiles:
         if record is None:
             raise VectorStoreNotFoundError(store_id)
         return record
+
+    @asynccontextmanager
+    async def _unless_deleted(self, store_id: str) -> AsyncIterator[None]:
+        """A store that fails because somebody deletes it meanwhile is one that is not there."""
+        try:
+            yield
+        except StorageError as error:
+            if await to_thread.run_sync(self._records.get, store_id) is None:
+                raise VectorStoreNotFoundError(store_id) from error
+            raise
 
     async def _opened_record(self, store_id: str) -> StoreRecord:
         """The record; of a store that is taken over from another database, once it knows its files."""

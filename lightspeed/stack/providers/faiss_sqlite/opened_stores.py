@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lightspeed.errors import LightspeedError, NotFound, StorageError
 from lightspeed.stack.providers.faiss_sqlite.catalog import Catalog
+from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME, is_damage
 from lightspeed.stack.providers.faiss_sqlite.folders import folder_lock, folder_name
 from lightspeed.stack.providers.faiss_sqlite.importing import StockImport
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore, StoreSettings
@@ -73,25 +74,20 @@ class OpenedStores:
         return store if store is not None and not self._is_due(store_id) else None
 
     def open(self, store_id: str) -> ChunkStore:
-        """The store, opened and up to date. Raises NotFound, StorageError, Unavailable, ValueError."""
-        record = self._record(store_id)
-        if self._is_due(store_id) or self._is_lost(record):
-            record = self._converted(record)
-        with self._lock:
-            store = self._stores.get(store_id)
-            if store is not None and store.folder.name == record.folder:
-                return store
-        with folder_lock(self.path, folder_name(store_id)):
-            # Nobody deletes it now: a store that is gone must not be made again.
-            record = self._record(store_id)
-            store = self._stores.get(store_id)
-            if store is not None and store.folder.name == record.folder:
-                return store
-            opened = self._make(self.path / record.folder, record.dimension)
-            with self._lock:
-                self._retire(self._stores.get(store_id), outdated=True)
-                self._stores[store_id] = opened
-        return opened
+        """The store, opened and up to date; a damaged copy of another database is made anew.
+
+        Raises NotFound, StorageError, Unavailable, ValueError.
+        """
+        try:
+            return self._open(store_id)
+        except StorageError as error:
+            if self._source is None or not self._read_only or not is_damage(error):
+                raise
+            logger.warning(
+                "Vector store %s is converted anew, because its copy is damaged: %s", store_id, error
+            )
+        self._convert_anew(self._record(store_id), self._source)
+        return self._open(store_id)
 
     def forget(self, store_id: str) -> None:
         """Close the store, if it is open."""
@@ -138,6 +134,26 @@ class OpenedStores:
         for one in retired:
             one.end()
 
+    def _open(self, store_id: str) -> ChunkStore:
+        record = self._record(store_id)
+        if self._is_due(store_id) or self._is_lost(record):
+            record = self._converted(record)
+        with self._lock:
+            store = self._stores.get(store_id)
+            if store is not None and store.folder.name == record.folder:
+                return store
+        with folder_lock(self.path, folder_name(store_id)):
+            # Nobody deletes it now: a store that is gone must not be made again.
+            record = self._record(store_id)
+            store = self._stores.get(store_id)
+            if store is not None and store.folder.name == record.folder:
+                return store
+            opened = self._make(self.path / record.folder, record.dimension)
+            with self._lock:
+                self._retire(self._stores.get(store_id), outdated=True)
+                self._stores[store_id] = opened
+        return opened
+
     def _finish(self, store_id: str) -> None:
         self.forget(store_id)
         with folder_lock(self.path, folder_name(store_id)):
@@ -164,12 +180,22 @@ class OpenedStores:
         self._look_at[store_id] = time.monotonic() + after if self._read_only else math.inf
 
     def _is_lost(self, record: StoreRecord) -> bool:
-        """Whether what was converted has been removed."""
-        return self._source is not None and self._read_only and not (self.path / record.folder).is_dir()
+        """Whether what was converted has been removed or emptied."""
+        return self._source is not None and self._read_only and not self._is_there(record)
+
+    def _is_there(self, record: StoreRecord) -> bool:
+        """Whether the store need not be converted. A copy of a database is closed before it gets its name: it has a size."""
+        folder = self.path / record.folder
+        if not self._read_only:
+            return folder.is_dir()
+        try:
+            return (folder / FILE_NAME).stat().st_size > 0
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _converted(self, record: StoreRecord) -> StoreRecord:
         assert self._source is not None
-        exists = (self.path / record.folder).is_dir()
+        exists = self._is_there(record)
         self._converting.add(record.id)
         try:
             if self._read_only or not exists:
@@ -190,17 +216,24 @@ class OpenedStores:
         if not self._read_only and not source.holds(record.id):
             return record
         fingerprint = source.fingerprint()
-        if record.fingerprint == fingerprint and (self.path / record.folder).is_dir():
+        if record.fingerprint == fingerprint and self._is_there(record):
             return record
         name = folder_name(record.id)
         with folder_lock(self.path, name):
             record = self._record(record.id)
-            exists = (self.path / record.folder).is_dir()
-            if exists and (record.fingerprint == fingerprint or not self._read_only):
+            if self._is_there(record) and (record.fingerprint == fingerprint or not self._read_only):
                 return record
             current = source.convert(record, fingerprint, again=self._read_only)
             self._remove_outdated(name, current)
             return self._record(record.id)
+
+    def _convert_anew(self, damaged: StoreRecord, source: StockImport) -> None:
+        name = folder_name(damaged.id)
+        with folder_lock(self.path, name):
+            record = self._record(damaged.id)
+            if record.folder == damaged.folder:
+                # Else another process was faster.
+                self._remove_outdated(name, source.convert(record, source.fingerprint(), again=True))
 
     def _remove_outdated(self, name: str, current: str) -> None:
         """What was converted earlier, unless searches of this process still use it; those of others try again."""

@@ -103,7 +103,11 @@ class FileFolder:
         if not _ID.fullmatch(file_id):
             return None
         with _translated():
-            return self._read(file_id)
+            found = self._read(file_id)
+            if found is None:
+                # A folder that is away, such as a file system that is not mounted, does not mean that its files are.
+                os.scandir(self._path).close()
+            return found
 
     def files(self) -> list[StoredFile]:
         """All files, oldest first. One that cannot be read is passed over, and the log says so."""
