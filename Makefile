@@ -23,7 +23,7 @@ run: $(VENV)/.default ## Install what is needed, read the sample documents, star
 	@exec $(BIN)/lightspeed serve
 
 test: $(VENV)/.all ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 verify: $(VENV)/.all ## Check format, lint, types and import rules
 	@$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """Serving: the socket, the web server, and the exit code."""
 
+import asyncio
 import errno
 import logging
 import signal
@@ -21,6 +22,7 @@ from lightspeed.services import Plan
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 15  # for running answers; with what follows a stop takes less than the 30 s of Kubernetes
+_LAST_WORDS_SECONDS = 3  # of these, for streams that are interrupted to say so
 _BACKLOG = 2048
 
 
@@ -63,6 +65,21 @@ class Server(uvicorn.Server):
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
         super().handle_exit(sig, frame)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running answers end; those that take too long are interrupted, so that they are recorded and say so."""
+        late = asyncio.create_task(self._interrupt_late(), name="interruption of late answers")
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+    async def _interrupt_late(self) -> None:
+        await asyncio.sleep(GRACE_SECONDS - _LAST_WORDS_SECONDS)
+        runtime = self.lifespan.state.get("runtime")
+        if runtime is not None and runtime.ready:
+            runtime.services.assistant.interrupt_all()
 
 
 def serve(plan: Plan, announce: Callable[[str, int], str]) -> int:

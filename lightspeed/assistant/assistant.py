@@ -86,12 +86,16 @@ class Assistant:
     def running(self, request_id: str) -> Turn | None:
         return self._turns.get(request_id)
 
+    def interrupt_all(self) -> None:
+        """Stop all running Turns; what they made is recorded."""
+        for turn in list(self._turns.values()):
+            turn.interrupt()
+
     async def close(self, grace: float = 30.0) -> None:
         """Let running Turns end; after `grace` seconds interrupt them. What they made is recorded."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        for turn in list(self._turns.values()):
-            turn.interrupt()
+        self.interrupt_all()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_ENDING_TAKES_AT_MOST)
         await self._topics.close()

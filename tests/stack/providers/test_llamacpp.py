@@ -469,10 +469,10 @@ kept = asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("ending", ["shutdown", "sudden"])
-def test_a_process_is_silent_unreachable_and_ends(tmp_path: Path, ending: str) -> None:
+def test_a_process_is_silent_unreachable_and_ends(short_folder: Path, ending: str) -> None:
     """A process of its own: nothing is printed, no TCP port opens, no file stays, and it ends by itself."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    environment = inherited | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
+    environment = inherited | {"TMPDIR": str(short_folder), "PYTHONPATH": str(Path.cwd())}
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT, BUNDLED, ending],
         capture_output=True,
@@ -482,4 +482,4 @@ def test_a_process_is_silent_unreachable_and_ends(tmp_path: Path, ending: str) -
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_folder.iterdir()) == []

@@ -94,15 +94,15 @@ def test_processors_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_listener_has_a_private_folder_that_goes_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(short_folder))
     with unreachable_address() as address:
         folder = Path(address).parent
-        assert folder.parent == tmp_path
+        assert folder.parent == short_folder
         assert folder.stat().st_mode & 0o777 == 0o700
         Path(address).touch()
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_folder.iterdir()) == []
 
 
 def test_the_listener_is_on_loopback_where_the_folder_is_too_deep(
