@@ -11,12 +11,9 @@ import typer.main
 
 from lightspeed.app import ENDPOINTS
 from lightspeed.cli import app
-from lightspeed.configuration.loading import load_configuration
-from lightspeed.stack.run_configuration import load_run_configuration
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-CONFIGURATIONS = sorted([*ROOT.glob("config/*-stack.yaml"), *ROOT.glob("examples/*/*-stack.yaml")])
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -134,26 +131,3 @@ def test_every_environment_variable_is_described() -> None:
     assert "LIGHTSPEED_STATE" in used
     assert used - described == set()
     assert described - used == set()
-
-
-@pytest.mark.parametrize("file", [pytest.param(file, id=file.parent.name) for file in CONFIGURATIONS])
-def test_configuration_files_load(file: Path, tmp_path: Path) -> None:
-    environment = {
-        "LIGHTSPEED_STATE": str(tmp_path),
-        "LIGHTSPEED_MODEL": str(tmp_path / "model.gguf"),
-        "OPENAI_API_KEY": "sk-not-a-key",
-    }
-    configuration = load_configuration(file, environment)
-    run_file = configuration.llama_stack.library_client_config_path
-    assert run_file == file.parent / "run.yaml"
-    run_configuration = load_run_configuration(Path(run_file), environment)
-    stores = {
-        store["vector_store_id"] for store in run_configuration["registered_resources"]["vector_stores"]
-    }
-    assert set(configuration.rag.inline) <= stores
-    assert configuration.database.sqlite is not None
-    assert configuration.database.sqlite.db_path.is_relative_to(tmp_path)
-
-
-def test_there_are_examples() -> None:
-    assert [file.parent.name for file in CONFIGURATIONS] == ["config", "local-gguf", "openai"]

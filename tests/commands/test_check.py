@@ -11,6 +11,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 
 from lightspeed.cli import run
+from tests.example_files import EXAMPLES, Example
 from tests.storage.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
@@ -179,16 +180,25 @@ def test_warnings_of_both_files(folder: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    "file", sorted(ROOT.glob("examples/*/lightspeed-stack.yaml")), ids=lambda file: file.parent.name
+    "example", [pytest.param(example, id=example.name) for example in EXAMPLES if example.name != "config"]
 )
 def test_the_examples(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: Path
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, example: Example
 ) -> None:
+    for name, value in example.variables.items():
+        monkeypatch.setenv(name, SECRET if name.endswith(("_KEY", "_PASSWORD")) else value)
     (folder / "model.gguf").touch()
     monkeypatch.setenv("LIGHTSPEED_MODEL", str(folder / "model.gguf"))
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    assert run(["check", "-c", str(file)]) == 0
+    code = run(["check", "-c", str(example.file)])
     output = capsys.readouterr()
-    assert output.err == ""
-    assert SECRET not in output.out
+    assert SECRET not in output.out + output.err
     assert [found.name for found in folder.iterdir()] == ["model.gguf"]
+    if example.name == "byok-okp-rag":
+        assert "byok_rag[0].db_path" in output.err
+        assert code != 0
+    elif code:
+        assert example.missing is not None
+        assert f"needs the Python package '{example.missing}', which is not installed" in output.err
+        assert len(output.err.splitlines()) == 1
+    else:
+        assert output.err == ""

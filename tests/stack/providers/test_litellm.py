@@ -2,14 +2,19 @@
 
 import base64
 import logging
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 from blockbuster import BlockBuster
+from llama_stack_api import OpenAIChatCompletionRequestWithExtraBody
 
 from lightspeed.errors import (
     ConfigurationError,
@@ -22,6 +27,7 @@ from lightspeed.errors import (
     StartupError,
 )
 from lightspeed.stack.chat import ChatRequest
+from lightspeed.stack.providers.litellm import get_provider_impl
 from lightspeed.stack.providers.litellm.adapter import LitellmInference
 from lightspeed.stack.providers.litellm.config import LitellmConfig
 from tests.embedded import embedded_stack, storage
@@ -272,6 +278,31 @@ async def test_a_stream_that_breaks_off(
     assert words in raised.value.cause
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "model",
+    ["anthropic/claude-sonnet-4-5", "azure/gpt-4o", "gemini/gemini-2.5-flash", "mistral/m", "ollama_chat/m"],
+)
+async def test_failures_are_the_same_whatever_litellm_speaks(model: str, stream: bool) -> None:
+    """The server refuses all of them, whether it knows the protocol or not."""
+    messages: list[Any] = [{"role": "user", "content": "How many?"}]
+    params = OpenAIChatCompletionRequestWithExtraBody(model="chat", messages=messages, stream=stream)
+    extra = (
+        {"max_retries": 0, "api_version": "2024-06-01"} if model.startswith("azure") else {"max_retries": 0}
+    )
+    async with ScriptedModel(api_key="another-key") as server:
+        settings = {"model": model, "api_key": KEY, "api_base": server.base_url, "extra": extra}
+        provider = await get_provider_impl(LitellmConfig.model_validate({"models": {"chat": settings}}), {})
+        with pytest.raises(openai.APIStatusError) as refused:
+            await provider.openai_chat_completion(params)
+        server.stop()
+        with pytest.raises(openai.APIConnectionError) as away:
+            await provider.openai_chat_completion(params)
+        await provider.shutdown()
+    assert (refused.value.status_code, str(refused.value)) == (401, "Incorrect API key provided.")
+    assert str(away.value) == "Connection error."
+
+
 async def test_closing_an_answer_closes_the_connection(tmp_path: Path) -> None:
     reply = Reply("one two three", hang_at=2)
     async with asked(tmp_path, reply) as (stack, _):
@@ -335,3 +366,54 @@ async def test_what_litellm_knows_of_a_model(tmp_path: Path) -> None:
     assert listed["claude"].metadata["context_length"] >= 200_000
     assert listed["small"].model_type == "embedding"
     assert listed["small"].metadata["embedding_dimension"] == 1536
+
+
+async def test_another_stack_answers_after_one_has_been_closed(tmp_path: Path) -> None:
+    async with (
+        ScriptedModel(api_key=KEY) as server,
+        embedded_stack(run_configuration(tmp_path / "one", models(server))) as one,
+    ):
+        async with embedded_stack(run_configuration(tmp_path / "two", models(server))) as two:
+            await answer(two, question(stream=False))
+        assert await answer(one, question(stream=True))
+
+
+async def test_reasoning_is_kept_apart() -> None:
+    async with ScriptedModel(default=Reply("Two.", reasoning="Hm, nodes."), api_key=KEY) as server:
+        provider = await get_provider_impl(LitellmConfig.model_validate({"models": models(server)}), {})
+        messages: list[Any] = [{"role": "user", "content": "How many?"}]
+        params = OpenAIChatCompletionRequestWithExtraBody(model="chat", messages=messages, stream=True)
+        chunks: Any = await provider.openai_chat_completion(params)
+        deltas = [chunk.choices[0].delta async for chunk in chunks]
+        whole: Any = await provider.openai_chat_completion(params.model_copy(update={"stream": False}))
+        await provider.shutdown()
+    assert "".join(delta.reasoning_content or "" for delta in deltas) == "Hm, nodes."
+    assert "".join(delta.content or "" for delta in deltas) == whole.choices[0].message.content == "Two."
+
+
+ALONE = """
+import os, socket, sys
+from lightspeed.stack.providers.litellm.library import load_litellm
+tried = []
+socket.socket.connect = lambda self, address: tried.append(address) or 1 / 0
+socket.getaddrinfo = lambda *address, **_: tried.append(address) or 1 / 0
+load_litellm()
+assert "FROM_DOT_ENV" not in os.environ
+assert not tried, tried
+"""
+
+
+def test_importing_it_says_nothing_and_asks_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FROM_DOT_ENV=1\n")
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("LITELLM_")}
+        | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
