@@ -154,7 +154,6 @@ def model_of(configuration: Configuration, listed: list[str]) -> str:
 @pytest.mark.anyio
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm.*")
 # The list of providers reads all settings of vLLM's provider, one of which is out of date.
-@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning:lightspeed.stack.provider_list")
 @pytest.mark.parametrize(
     "example",
     examples("azure", "litellm", "ollama", "openai", "vllm", "vllm-rhaiis", "vllm-rhelai"),

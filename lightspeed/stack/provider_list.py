@@ -72,8 +72,9 @@ def _secret_values(value: Any) -> Iterator[str]:
         case SecretStr():
             yield value.get_secret_value()
         case BaseModel():
-            for name in type(value).model_fields:
-                yield from _secret_values(getattr(value, name))
+            # Not by their names: reading a deprecated field warns.
+            for item in (*vars(value).values(), *(value.model_extra or {}).values()):
+                yield from _secret_values(item)
         case Mapping():
             for item in value.values():
                 yield from _secret_values(item)

@@ -79,7 +79,6 @@ async def test_a_file_of_0_6_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # settings of the stack that nothing sets
 async def test_a_file_of_0_3_runs(tmp_path: Path) -> None:
     with ScriptedModel() as model:
         variables = {"MODEL_URL": model.base_url, "KEY": "0012"}
