@@ -30,6 +30,8 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
 @pytest.fixture(autouse=True)
 def own_loggers_tell_all() -> None:
     """The stack, when it starts, and the command line set the levels of all loggers of the process."""
+    logging.root.setLevel(logging.WARNING)
+    logging.disable(logging.NOTSET)
     loggers = [
         found for found in logging.root.manager.loggerDict.values() if isinstance(found, logging.Logger)
     ]

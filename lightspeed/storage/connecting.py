@@ -13,10 +13,6 @@ def database_for(
     """The database that a block names; nothing is opened yet. Raises ConfigurationError."""
     if isinstance(configuration, SQLiteDatabaseConfiguration):
         return Database.at(configuration.db_path)
-    if configuration.gss_encmode == "require":
-        raise ConfigurationError(
-            "gss_encmode: require is not supported: the PostgreSQL driver has no GSSAPI encryption"
-        )
     if configuration.ssl_mode == "verify-ca" and configuration.ca_cert_path is None:
         # With the authorities of the system, this mode would trust anyone who owns some domain.
         raise ConfigurationError("ca_cert_path: is required by `ssl_mode: verify-ca`")

@@ -44,7 +44,6 @@ async def test_without_a_namespace_the_server_decides(postgresql: Postgresql) ->
 @pytest.mark.parametrize(
     ("keys", "mistake"),
     [
-        ({"gss_encmode": "require"}, "gss_encmode: require is not supported: "),
         ({"ssl_mode": "verify-ca"}, "ca_cert_path: is required"),
     ],
 )
