@@ -1,18 +1,16 @@
 """The SQLite database of one store: connections, transactions, schema."""
 
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Full, LifoQueue
 from uuid import uuid4
 
-from lightspeed.errors import NotFound, StorageError, Unavailable
+from lightspeed.errors import NotFound, StorageError
+from lightspeed.stack.providers.faiss_sqlite.sqlite_file import SqliteFile
 from lightspeed.stack.providers.faiss_sqlite.terms import searchable
-from lightspeed.storage.files import make_directories
 
 FILE_NAME = "chunks.db"
 
@@ -57,11 +55,11 @@ class Database:
         """`busy_timeout`: seconds to wait for other writers."""
         self.folder = folder
         self.epoch = 0
-        self._path = folder / FILE_NAME
-        self._busy_timeout = busy_timeout
+        self._file = SqliteFile(
+            folder / FILE_NAME, f"Knowledge store {folder.name}", busy_timeout=busy_timeout, prepare=_prepare
+        )
         self._identity: tuple[int, int] | None = None
         self._idle: LifoQueue[tuple[int, sqlite3.Connection]] = LifoQueue(_IDLE_CONNECTIONS)
-        self._one_writer = threading.Lock()
         self._swap = threading.Lock()
         self._closed = threading.Event()
 
@@ -70,12 +68,12 @@ class Database:
 
         Raises ValueError if it is there with another dimension, StorageError if it cannot be used.
         """
-        with self._translated():
-            self._make_file()
+        with self._file.translated():
+            self._file.make()
             self._identity = self._on_disk()
-            with closing(self._connect()) as connection:
+            with closing(self._file.connect()) as connection:
                 connection.execute(f"PRAGMA page_size={_PAGE_SIZE}")
-                self._use_write_ahead_log(connection)
+                self._file.use_write_ahead_log(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 stored = _stored_properties(connection)
                 if not stored:
@@ -90,34 +88,13 @@ class Database:
                 f"Knowledge store {self.folder.name} holds vectors of {stored['dimension']} dimensions, not {dimension}."
             )
 
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
         """One state of the database. Raises NotFound if it is gone, StorageError."""
-        with self._translated(), self._connection() as connection:
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+        return self._file.reading(self._connection())
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self) -> AbstractContextManager[sqlite3.Connection]:
         """All or nothing, durable at the end. Raises NotFound, Unavailable if others write for too long, StorageError."""
-        if not self._one_writer.acquire(timeout=self._busy_timeout):
-            raise self._busy()
-        try:
-            with self._translated(), self._connection() as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-        finally:
-            self._one_writer.release()
+        return self._file.writing(self._connection())
 
     def check(self) -> None:
         """Notice that the folder is gone or another one. Costs a system call. Raises NotFound."""
@@ -134,12 +111,12 @@ class Database:
 
     def watcher(self) -> sqlite3.Connection:
         """A connection for the caller alone, to be closed by the caller."""
-        with self._translated():
-            return self._connect()
+        with self._file.translated():
+            return self._file.connect()
 
     def version(self, watcher: sqlite3.Connection) -> int:
         """Another number after each commit of another connection; numbers of one watcher compare only."""
-        with self._translated():
+        with self._file.translated():
             version: int = watcher.execute("PRAGMA data_version").fetchone()[0]
         return version
 
@@ -160,7 +137,7 @@ class Database:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         self.check()
         epoch = self.epoch
-        connection = self._idle_connection(epoch) or self._connect()
+        connection = self._idle_connection(epoch) or self._file.connect()
         broken = True
         try:
             yield connection
@@ -196,43 +173,9 @@ class Database:
             except Empty:
                 return
 
-    def _connect(self) -> sqlite3.Connection:
-        # `rw`: a database that another process has removed is not made again by accident.
-        uri = f"{self._path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute(f"PRAGMA journal_size_limit={_LARGEST_LOG}")
-            connection.create_function("searchable", 1, searchable, deterministic=True)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _make_file(self) -> None:
-        make_directories(self.folder)
-        # Never open a database that exists: closing any descriptor of it drops this process's SQLite locks.
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-
-    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + self._busy_timeout
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError as error:
-                # Here SQLite does not wait for other processes by itself.
-                if not _is_busy(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
-
     def _on_disk(self) -> tuple[int, int] | None:
         try:
-            status = self._path.stat()
+            status = self._file.path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -241,35 +184,10 @@ class Database:
             ) from error
         return status.st_dev, status.st_ino
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if _is_busy(error):
-                raise self._busy() from error
-            raise StorageError(f"Knowledge store {self.folder.name}: {error}") from error
-        except OSError as error:
-            raise StorageError(f"Knowledge store {self.folder.name}: {error.strerror}") from error
 
-    def _busy(self) -> Unavailable:
-        return Unavailable(
-            f"Knowledge store {self.folder.name} has been locked by other writers for {self._busy_timeout:g} s."
-        )
-
-
-def is_damage(error: StorageError) -> bool:
-    """Whether a store cannot be read because its file is broken, and not because of the moment."""
-    return _primary_code(error.__cause__) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _primary_code(error: BaseException | None) -> int | None:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA journal_size_limit={_LARGEST_LOG}")
+    connection.create_function("searchable", 1, searchable, deterministic=True)
 
 
 def _stored_properties(connection: sqlite3.Connection) -> dict[str, int]:

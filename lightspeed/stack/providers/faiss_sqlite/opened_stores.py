@@ -12,9 +12,10 @@ from pathlib import Path
 
 from lightspeed.errors import LightspeedError, NotFound, StorageError
 from lightspeed.stack.providers.faiss_sqlite.catalog import Catalog
-from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME, is_damage
+from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME
 from lightspeed.stack.providers.faiss_sqlite.folders import folder_lock, folder_name
 from lightspeed.stack.providers.faiss_sqlite.importing import StockImport
+from lightspeed.stack.providers.faiss_sqlite.sqlite_file import is_damage
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore, StoreSettings
 from lightspeed.stack.providers.faiss_sqlite.store_records import StoreRecord, StoreRecords
 
