@@ -19,6 +19,7 @@ from lightspeed.configuration.masking import hidden, secrets
 from lightspeed.errors import LightspeedError, ModelRefused, ProviderUnavailable, StartupError
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.connections import ConnectionPool, keep_connections, opened_streams
+from lightspeed.stack.embedding_choice import default_embedding_model
 from lightspeed.stack.files import Files
 from lightspeed.stack.knowledge import KnowledgeStores
 from lightspeed.stack.model_lookup import remember_models
@@ -242,14 +243,7 @@ class EmbeddedStack:
 
     async def default_embedding_model(self) -> EmbeddingModel:
         """What new knowledge stores use. Raises StartupError when no model makes embeddings."""
-        model = await self.knowledge.embedding_model()
-        if model is not None:
-            return model
-        for candidate in await self.models():
-            dimension = candidate.metadata.get("embedding_dimension")
-            if candidate.model_type == "embedding" and dimension:
-                return EmbeddingModel(candidate.identifier, int(dimension))
-        raise StartupError("run.yaml has no embedding model, which knowledge stores need")
+        return await default_embedding_model(self, place="run.yaml")
 
     async def token_counter(self, model: str) -> tuple[Callable[[str], int], int] | None:
         """What counts tokens as an embedding model does, and that model's limit; None where it cannot be known."""

@@ -10,8 +10,7 @@ from starlette.datastructures import UploadFile
 from lightspeed.errors import BadRequest, NotFound, TooLarge, Unavailable
 from lightspeed.stack.stack_errors import reported
 from lightspeed.stack.stored_objects import StoredFile
-
-_RESPONSE = "Invalid file upload"
+from lightspeed.stack.upload_refusal import upload_refusal
 
 
 class Files:
@@ -33,14 +32,8 @@ class Files:
                     request=UploadFileRequest(purpose=OpenAIFilePurpose.ASSISTANTS),
                     file=UploadFile(file, filename=filename, size=size),
                 )
-        except TooLarge as error:
-            raise TooLarge(f"File upload rejected: {error.cause}", response=_RESPONSE) from error
-        except BadRequest as error:
-            if any(word in error.cause for word in ("too large", "size", "exceeds")):
-                raise TooLarge(f"File upload rejected: {error.cause}", response=_RESPONSE) from error
-            raise BadRequest(
-                f"File upload rejected by Llama Stack: {error.cause}", response=_RESPONSE
-            ) from error
+        except (BadRequest, TooLarge) as error:
+            raise upload_refusal(error) from error
         return _file(stored)
 
     async def get(self, file_id: str) -> StoredFile:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightspeed.errors import BadRequest, Unavailable
+from lightspeed.stack.embedding_choice import embedding_dimension
 from lightspeed.stack.store_table import StoreTable
 from lightspeed.stack.stored_objects import NewVectorStore
 
@@ -49,18 +50,7 @@ class StoreChoices:
         if model is None or str(getattr(model.model_type, "value", model.model_type)) != "embedding":
             raise BadRequest(f"{name} is not an embedding model.", response="Invalid embedding model")
         known = (model.metadata or {}).get("embedding_dimension")
-        dimension = wanted.embedding_dimension or known
-        if dimension is None:
-            raise BadRequest(
-                f"embedding_dimension is required: nothing tells how long the embeddings of {name} are.",
-                response="Invalid embedding dimension",
-            )
-        if known is not None and int(known) != int(dimension):
-            raise BadRequest(
-                f"The embeddings of {name} have {known} dimensions, not {dimension}.",
-                response="Invalid embedding dimension",
-            )
-        return name, int(dimension)
+        return name, embedding_dimension(name, known, wanted.embedding_dimension)
 
     async def _default_model(self) -> str:
         """The default of run.yaml, else the model of a store there, else the first embedding model."""

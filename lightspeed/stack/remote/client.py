@@ -8,6 +8,7 @@ import anyio
 
 from lightspeed.errors import ProviderUnavailable, RequestError, StartupError
 from lightspeed.stack.chat import ChatPiece, ChatRequest
+from lightspeed.stack.embedding_choice import default_embedding_model
 from lightspeed.stack.models import Model
 from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.provider_state import ProviderState
@@ -128,14 +129,7 @@ class RemoteStack:
 
     async def default_embedding_model(self) -> EmbeddingModel:
         """What new knowledge stores use. Raises StartupError when no model makes embeddings, ProviderUnavailable."""
-        model = await self.knowledge.embedding_model()
-        if model is not None:
-            return model
-        for candidate in await self.models():
-            dimension = candidate.metadata.get("embedding_dimension")
-            if candidate.model_type == "embedding" and dimension:
-                return EmbeddingModel(candidate.identifier, int(dimension))
-        raise StartupError("the Llama Stack server has no embedding model, which knowledge stores need")
+        return await default_embedding_model(self, place="the Llama Stack server")
 
     async def token_counter(self, model: str) -> tuple[Callable[[str], int], int] | None:
         """None: the server does not count tokens."""

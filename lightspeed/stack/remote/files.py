@@ -10,8 +10,8 @@ from lightspeed.stack.remote.failures import NotServed
 from lightspeed.stack.remote.multipart import FileForm
 from lightspeed.stack.remote.server import StackServer
 from lightspeed.stack.stored_objects import StoredFile
+from lightspeed.stack.upload_refusal import upload_refusal
 
-_RESPONSE = "Invalid file upload"
 _FILE = "File"
 
 
@@ -32,14 +32,8 @@ class RemoteFiles:
                 return _file(
                     await self._server.upload("/files", form.content(), form.headers, identifier=filename)
                 )
-        except TooLarge as error:
-            raise TooLarge(f"File upload rejected: {error.cause}", response=_RESPONSE) from error
-        except BadRequest as error:
-            if any(word in error.cause for word in ("too large", "size", "exceeds")):
-                raise TooLarge(f"File upload rejected: {error.cause}", response=_RESPONSE) from error
-            raise BadRequest(
-                f"File upload rejected by Llama Stack: {error.cause}", response=_RESPONSE
-            ) from error
+        except (BadRequest, TooLarge) as error:
+            raise upload_refusal(error) from error
 
     async def get(self, file_id: str) -> StoredFile:
         """Raises NotFound."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightspeed.errors import BadRequest, NotFound, Unavailable
+from lightspeed.stack.embedding_choice import embedding_dimension
 from lightspeed.stack.remote.models import RemoteModels
 from lightspeed.stack.remote.server import StackServer
 from lightspeed.stack.remote.store_directory import NAME_KEY, STORE, StoreDirectory, entry_of
@@ -125,18 +126,7 @@ class RemoteVectorStores:
         if model is None:
             raise BadRequest(f"{name} is not an embedding model.", response="Invalid embedding model")
         known = model.metadata.get("embedding_dimension")
-        dimension = wanted.embedding_dimension or known
-        if dimension is None:
-            raise BadRequest(
-                f"embedding_dimension is required: nothing tells how long the embeddings of {name} are.",
-                response="Invalid embedding dimension",
-            )
-        if known is not None and int(known) != int(dimension):
-            raise BadRequest(
-                f"The embeddings of {name} have {known} dimensions, not {dimension}.",
-                response="Invalid embedding dimension",
-            )
-        return name, int(dimension)
+        return name, embedding_dimension(name, known, wanted.embedding_dimension)
 
 
 def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
