@@ -43,22 +43,23 @@ class RemoteChat:
             )
         except Exception as error:
             raise _mapped(error, request.model) from error
-        return _streamed(answer, request.model) if request.stream else whole_answer(answer)
+        return self._streamed(answer, request.model) if request.stream else whole_answer(answer)
 
-
-async def _streamed(chunks: openai.AsyncStream[Any], model: str) -> AsyncGenerator[ChatPiece]:
-    finished = False
-    try:
-        async for chunk in chunks:
-            piece = chunk_piece(chunk)
-            finished = finished or piece.finish_reason is not None
-            yield piece
-    except Exception as error:
-        raise _mapped(error, model) from error
-    finally:
-        await chunks.close()
-    if not finished:
-        raise ModelRefused("The Llama Stack server ended its stream before the answer was complete.")
+    async def _streamed(self, chunks: openai.AsyncStream[Any], model: str) -> AsyncGenerator[ChatPiece]:
+        finished = False
+        try:
+            async for chunk in chunks:
+                piece = chunk_piece(chunk)
+                finished = finished or piece.finish_reason is not None
+                yield piece
+        except Exception as error:
+            # The server may have ended: whoever asks next, and /readiness, should not wait for the watch.
+            self._server.presence.doubt()
+            raise _mapped(error, model) from error
+        finally:
+            await chunks.close()
+        if not finished:
+            raise ModelRefused("The Llama Stack server ended its stream before the answer was complete.")
 
 
 def _mapped(error: Exception, model: str) -> RequestError:
