@@ -28,6 +28,10 @@ _TRIED_RESULTS = 10
 _RECALL = 0.99
 _FIRST_PROBES = 8
 
+# Points halfway between unlike vectors are harder than any question. Of a million vectors a fifth is read in 16 ms.
+_MOST_PROBED = 0.2
+_ALWAYS_ALLOWED_PROBES = 64
+
 
 class Stopped(Exception):
     """The build was told to stop."""
@@ -142,12 +146,13 @@ def _trial(sample: Vectors) -> _Trial:
 def _probes(index: Any, trial: _Trial, source: Source, stopped: Callable[[], bool]) -> int:
     """How many lists to search, so that the queries of the trial find nearly all they should."""
     lists: int = index.nlist
-    probes = min(_FIRST_PROBES, lists)
-    while probes < lists:
+    most = min(lists, max(_ALWAYS_ALLOWED_PROBES, int(_MOST_PROBED * lists)))
+    probes = min(_FIRST_PROBES, most)
+    while probes < most:
         _go_on(stopped)
         if _recall(index, trial, source, probes) >= _RECALL:
             break
-        probes = min(2 * probes, lists)
+        probes = min(2 * probes, most)
     return probes
 
 
