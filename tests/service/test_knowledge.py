@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -300,10 +301,18 @@ def test_an_ingest_that_is_killed_goes_on_where_it_was(tmp_path: Path, scripted:
 def _wait_for_a_start(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Until the process has the store open: from then on it may be writing."""
     while process.poll() is None:
-        opened = {os.path.realpath(link) for link in Path(f"/proc/{process.pid}/fd").glob("*")}
-        if any(path.startswith(str(folder)) and path.endswith("chunks.db") for path in opened):
+        if any(path.startswith(str(folder)) and path.endswith("chunks.db") for path in _open_files(process)):
             return
         time.sleep(0.02)
+
+
+def _open_files(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    folder = f"/proc/{process.pid}/fd"
+    # Any of them may be closed between two looks, and the process may end.
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            with suppress(OSError):
+                yield os.readlink(f"{folder}/{name}")
 
 
 def _chunks_by_document(folder: Path) -> dict[str, int]:
