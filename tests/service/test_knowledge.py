@@ -307,12 +307,11 @@ def _wait_for_a_start(folder: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def _open_files(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    folder = f"/proc/{process.pid}/fd"
     # Any of them may be closed between two looks, and the process may end.
     with suppress(OSError):
-        for name in os.listdir(folder):
+        for link in Path(f"/proc/{process.pid}/fd").iterdir():
             with suppress(OSError):
-                yield os.readlink(f"{folder}/{name}")
+                yield str(link.readlink())
 
 
 def _chunks_by_document(folder: Path) -> dict[str, int]:
