@@ -199,7 +199,7 @@ def read_plan(
 
 def _portal_model(configuration: Configuration, environment: Mapping[str, str]) -> EmbeddingModel | None:
     """The model by which the Offline Knowledge Portal is searched, if it is."""
-    if OKP not in (*configuration.rag.inline, *configuration.rag.tool):
+    if not configuration.rag.uses_portal:
         return None
     # Imported here, because nobody needs it without the portal.
     from lightspeed.retrieval.okp.settings import PortalSettings

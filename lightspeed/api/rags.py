@@ -38,7 +38,7 @@ class RAGInfoResponse(BaseModel):
 async def list_rags(call: Call[None, PageQuery]) -> RAGListResponse:
     query, names = call.query, _names(call)
     listed = list(await StoreAccess(call).listed())
-    if _has_portal(call) and all(store.id != _PORTAL for store in listed):
+    if call.services.plan.configuration.rag.uses_portal and all(store.id != _PORTAL for store in listed):
         listed.append(ListedStore(_PORTAL, call.services.services.started_at, None))
     listed.sort(key=lambda store: (store.created_at, store.id), reverse=query.order == "desc")
     known = list(dict.fromkeys(names.get(store.id, store.id) for store in listed))
@@ -59,7 +59,7 @@ async def get_rag(call: Call) -> RAGInfoResponse:
         owned = await StoreAccess(call).readable(store_id)
         store = await services.vector_stores.get(store_id)
     except NotFound:
-        if store_id == _PORTAL and _has_portal(call):
+        if store_id == _PORTAL and call.services.plan.configuration.rag.uses_portal:
             return _portal(services.started_at)
         raise NotFound(_RAG, asked) from None
     expires_at, status = expiry(store, owned)
@@ -78,11 +78,6 @@ def _names(call: Call[Any, Any]) -> Mapping[str, str]:
     """What users call a store, by its id in the stack. Of several entries for one store the first counts."""
     entries = call.services.plan.configuration.byok_rag
     return {_PORTAL: OKP} | {entry.vector_db_id: entry.rag_id for entry in reversed(entries)}
-
-
-def _has_portal(call: Call[Any, Any]) -> bool:
-    rag = call.services.plan.configuration.rag
-    return OKP in rag.inline or OKP in rag.tool
 
 
 def _portal(started_at: int) -> RAGInfoResponse:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from lightspeed.configuration.loading import state_directory
 from lightspeed.configuration.masking import without_credentials
-from lightspeed.configuration.rag import OKP
 from lightspeed.configuration.root import Configuration
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.configuration.storage import PostgreSQLDatabaseConfiguration, SQLiteDatabaseConfiguration
@@ -94,7 +93,7 @@ def _features(configuration: Configuration) -> Iterator[str]:
         f"transcripts in {collection.transcripts_storage}": collection.transcripts_enabled,
         "data collector": collection.data_collector.enabled,
         "retention": configuration.retention.given,
-        "Offline Knowledge Portal": OKP in (*configuration.rag.inline, *configuration.rag.tool),
+        "Offline Knowledge Portal": configuration.rag.uses_portal,
         "reranker": configuration.reranker.enabled,
         f"MCP servers {', '.join(server.name for server in servers)}": bool(servers),
         "skills": skills is not None and bool(skills.paths),

@@ -44,6 +44,11 @@ class RagConfiguration(Section):
         0, description="How many passages before and after each are given with it."
     )
 
+    @property
+    def uses_portal(self) -> bool:
+        """Whether the Offline Knowledge Portal is searched at all."""
+        return OKP in self.inline or OKP in self.tool
+
 
 class OkpConfiguration(Section):
     """The Offline Knowledge Portal."""

@@ -12,6 +12,8 @@ Trail = tuple[str, ...]
 
 _ESTIMATE = re.compile(r"[A-Za-zÀ-ɏ]{1,6}|\d{1,2}|[^\sA-Za-zÀ-ɏ\d]")
 _SMALLEST_BUDGET = 16
+_USUAL_BUDGET = 220
+_SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
 
 
 def estimate_tokens(text: str) -> int:
@@ -21,6 +23,11 @@ def estimate_tokens(text: str) -> int:
     have twice as many tokens: use the model's own tokenizer where there is one.
     """
     return len(_ESTIMATE.findall(text))
+
+
+def token_budget(limit: int | None) -> int:
+    """The tokens of a chunk that an embedding model reads whole; `limit` is the model's, None if it is not known."""
+    return _USUAL_BUDGET if limit is None else min(_USUAL_BUDGET, limit - _SPARE_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,11 @@ class Chunker:
     """
 
     def __init__(
-        self, *, token_budget: int = 220, overlap: int = 32, count_tokens: TokenCounter = estimate_tokens
+        self,
+        *,
+        token_budget: int = _USUAL_BUDGET,
+        overlap: int = 32,
+        count_tokens: TokenCounter = estimate_tokens,
     ) -> None:
         if token_budget < _SMALLEST_BUDGET:
             raise ValueError(f"token_budget must be at least {_SMALLEST_BUDGET}")

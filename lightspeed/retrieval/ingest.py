@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
-from lightspeed.documents.chunking import Chunker, chunk_metadata
+from lightspeed.documents.chunking import Chunker, chunk_metadata, token_budget
 from lightspeed.documents.document import (
     Document,
     EmptyDocument,
@@ -22,8 +22,6 @@ from lightspeed.documents.web import PageReader
 from lightspeed.stack.passages import EmbeddingModel, NewPassage
 
 _PASSAGES_AT_ONCE = 128
-_CHUNK_TOKENS = 220
-_SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
 _ROOT_KEY = "source_root"
 
 # A file, or the address of a web page as `PageReader.check` gives it.
@@ -82,9 +80,9 @@ class _Batch:
 def chunker_for(counter: tuple[Callable[[str], int], int] | None) -> Chunker:
     """Chunks that the embedding model reads whole: `counter` counts its tokens and tells its limit."""
     if counter is None:
-        return Chunker(token_budget=_CHUNK_TOKENS)
+        return Chunker()
     count, limit = counter
-    return Chunker(token_budget=min(_CHUNK_TOKENS, limit - _SPARE_TOKENS), count_tokens=count)
+    return Chunker(token_budget=token_budget(limit), count_tokens=count)
 
 
 class Ingester:

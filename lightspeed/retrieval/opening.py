@@ -47,7 +47,7 @@ async def open_knowledge(
 ) -> Knowledge:
     """`shared` are the ids of the stores in the run configuration; `models` is None while nobody knows them. Raises ConfigurationError. What cannot be loaded is logged, and the search does without it."""
     portal = None
-    if uses_portal(configuration):
+    if configuration.rag.uses_portal:
         settings = PortalSettings.read(configuration.okp, environment)
         portal = await KnowledgePortal.open(settings, _embedding(settings.embedding_model, stores, models))
     reranker = None
@@ -62,11 +62,6 @@ async def open_knowledge(
         metrics=metrics,
     )
     return Knowledge(search, portal)
-
-
-def uses_portal(configuration: Configuration) -> bool:
-    """Whether the Offline Knowledge Portal is searched at all."""
-    return OKP in (*configuration.rag.inline, *configuration.rag.tool)
 
 
 def _settings(configuration: Configuration, shared: frozenset[str]) -> KnowledgeSettings:
@@ -96,6 +91,7 @@ def _embedding(
         return None
 
     async def embed(text: str) -> Sequence[float]:
-        return await stores.embed(model, text)
+        vector: list[float] = (await stores.question(text).vector(model)).tolist()
+        return vector
 
     return embed

@@ -15,6 +15,20 @@ class ChatRequest:
     tools: Sequence[Mapping[str, Any]] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a call of OpenAI's chat completions, with token counts asked for of a stream, too."""
+        arguments = {
+            **self.parameters,
+            "model": self.model,
+            "messages": list(self.messages),
+            "stream": self.stream,
+        }
+        if self.stream:
+            arguments["stream_options"] = {"include_usage": True}
+        if self.tools:
+            arguments["tools"] = list(self.tools)
+        return arguments
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCallPiece:

@@ -19,6 +19,7 @@ from lightspeed.configuration.masking import hidden, secrets
 from lightspeed.errors import LightspeedError, ModelRefused, ProviderUnavailable, StartupError
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.connections import ConnectionPool, keep_connections, opened_streams
+from lightspeed.stack.embedding import TokenCounter, token_counter
 from lightspeed.stack.embedding_choice import default_embedding_model
 from lightspeed.stack.files import Files
 from lightspeed.stack.knowledge import KnowledgeStores
@@ -245,28 +246,17 @@ class EmbeddedStack:
         """What new knowledge stores use. Raises StartupError when no model makes embeddings."""
         return await default_embedding_model(self, place="run.yaml")
 
-    async def token_counter(self, model: str) -> tuple[Callable[[str], int], int] | None:
+    async def token_counter(self, model: str) -> TokenCounter | None:
         """What counts tokens as an embedding model does, and that model's limit; None where it cannot be known."""
-        table = self._inference.routing_table
-        registered = await table.get_object_by_identifier("model", model)
-        provider = table.impls_by_provider_id.get(registered.provider_id) if registered else None
-        counter = getattr(provider, "token_counter", None)
-        return counter(registered.provider_resource_id) if counter else None
+        return await token_counter(self._inference, model)
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]:
         """Ask a model. Returns when the provider has accepted the request; the pieces follow.
 
         Raises a RequestError, here or while the pieces are read. Closing the iterator stops the generation.
         """
-        parameters = dict(request.parameters)
-        if request.stream:
-            parameters["stream_options"] = {"include_usage": True}
-        if request.tools:
-            parameters["tools"] = list(request.tools)
         try:
-            call = OpenAIChatCompletionRequestWithExtraBody(
-                model=request.model, messages=list(request.messages), stream=request.stream, **parameters
-            )
+            call = OpenAIChatCompletionRequestWithExtraBody(**request.arguments())
             with opened_streams() as streams:
                 answer = await self._inference.openai_chat_completion(call)
         except Exception as error:
@@ -333,19 +323,8 @@ class EmbeddedStack:
             await store.shutdown()
 
 
-def _quiet() -> None:
-    """The vector stores warn that files cannot be attached without a files API, which this service does not use."""
-    name = "llama_stack.providers.utils.memory.openai_vector_store_mixin"
-    logging.getLogger(name).addFilter(_is_not_about_files)
-
-
-def _is_not_about_files(record: logging.LogRecord) -> bool:
-    return "Files API is not available" not in str(record.msg)
-
-
 def _prepare(run_configuration: Mapping[str, Any], source: str) -> tuple[StackConfig, Any]:
     configuration = check_providers(run_configuration, source)
     registry = provider_types(configuration, source)
     import_providers(configuration, registry, source)
-    _quiet()
     return configuration, registry

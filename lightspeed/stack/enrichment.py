@@ -34,8 +34,8 @@ def enriched(
     """The run configuration with the user's own stores. Entries that it has already are left as they are.
 
     A provider of the stack's `inline::faiss` becomes ours, which reads the database that the stack's own would use and
-    leaves it as it is. `portal_model` embeds the questions for the Offline Knowledge Portal. `state` is where our providers keep their data unless told otherwise. `source` is the service's
-    configuration file. Raises ConfigurationError with one line for each mistake.
+    leaves it as it is. `portal_model` embeds the questions for the Offline Knowledge Portal. `state` is where our
+    providers keep their data unless told otherwise. `source` is the service's configuration file. Raises ConfigurationError with one line for each mistake.
     """
     tree: Tree = {**run_configuration}
     tree["providers"] = {api: list(items or ()) for api, items in (tree.get("providers") or {}).items()}

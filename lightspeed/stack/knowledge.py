@@ -18,6 +18,7 @@ from lightspeed.stack.passages import EmbeddingModel, ImportReport, NewPassage, 
 from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk
 from lightspeed.stack.providers.faiss_sqlite.folders import folder_name
 from lightspeed.stack.question import Question, Vectors
+from lightspeed.stack.store_table import StoreTable
 
 if TYPE_CHECKING:
     from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore
@@ -33,11 +34,12 @@ class KnowledgeStores:
     def __init__(self, impls: Mapping[Any, Any]) -> None:
         self._vector_io: Any = impls.get(Api.vector_io)
         self._table: Any = impls.get(Api.vector_stores)
+        self._store_table = StoreTable(impls)
         self._embeddings = Embeddings(impls.get(Api.inference))
 
     async def open(self) -> None:
         """Read what stands in the databases, so that the first question does not have to."""
-        for store in await self._stores():
+        for store in await self._store_table.registered():
             try:
                 chunks = await self._chunk_store(store)
                 if chunks is not None:
@@ -46,11 +48,11 @@ class KnowledgeStores:
                 logger.warning("Knowledge store %s cannot be read: %s", store.identifier, error)
 
     async def ids(self) -> list[str]:
-        return [store.identifier for store in await self._stores()]
+        return [store.identifier for store in await self._store_table.registered()]
 
     async def embedding_model(self) -> EmbeddingModel | None:
         """The model of the first store, which new stores use too."""
-        stores = await self._stores()
+        stores = await self._store_table.registered()
         return EmbeddingModel(stores[0].embedding_model, stores[0].embedding_dimension) if stores else None
 
     async def create(self, store: str, model: EmbeddingModel) -> None:
@@ -68,27 +70,19 @@ class KnowledgeStores:
     def question(self, text: str) -> Question:
         return Question(text, self._embeddings)
 
-    async def embed(self, model: str, text: str) -> list[float]:
-        """The vector of one text."""
-        vectors = await self._embeddings.embed(model, [text])
-        return [float(value) for value in vectors[0]]
-
     async def search(self, store: str, question: Question, limit: int) -> list[Passage]:
         """The best passages of one store, best first. Raises NotFound for a store that is not there."""
         registered = await self._registered(store)
         chunks = await self._chunk_store(registered)
         if chunks is None:
             return await self._search_elsewhere(registered, question, limit)
+        # FAISS comes with it, and stays out where all stores are elsewhere.
+        from lightspeed.stack.providers.faiss_sqlite.querying import Search
+
         provider = self._table.impls_by_provider_id[registered.provider_id]
         mode = provider.config.mode
-        if mode == "keyword":
-            found = await to_thread.run_sync(chunks.search_keyword, question.text, limit)
-        else:
-            vector = await question.vector(registered.embedding_model)
-            if mode == "vector":
-                found = await to_thread.run_sync(chunks.search_vector, vector, limit)
-            else:
-                found = await to_thread.run_sync(chunks.search_hybrid, question.text, vector, limit)
+        vector = None if mode == "keyword" else await question.vector(registered.embedding_model)
+        found = await to_thread.run_sync(Search(question.text, limit, mode).find, chunks, vector)
         await provider.touch(store)
         return [_passage(hit.chunk, hit.score, f"{mode} {registered.embedding_model}") for hit in found]
 
@@ -167,12 +161,6 @@ class KnowledgeStores:
                 f"Store {store} is not of the provider type inline::faiss-sqlite, so nothing is imported."
             )
         return await to_thread.run_sync(_import, chunks, path, stock)
-
-    async def _stores(self) -> list[Any]:
-        if self._table is None:
-            return []
-        stores = await self._table.list_vector_stores()
-        return [store for store in stores if store.provider_id in self._table.impls_by_provider_id]
 
     async def _registered(self, store: str) -> Any:
         found = (

@@ -1,7 +1,7 @@
 """What is looked for in knowledge stores."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +9,22 @@ from anyio import Lock
 
 Vectors = npt.NDArray[np.float32]
 
+_EMBEDDED_AT_ONCE = 256
 
-class TextEmbedder(Protocol):
+
+class TextEmbedder(ABC):
+    """Embedding models, which are given a bounded number of texts at once."""
+
     async def embed(self, model: str, texts: Sequence[str]) -> Vectors:
-        """Vectors of texts x dimension, in the order of the texts."""
-        ...
+        """Vectors of texts x dimension, in the order of the texts. Raises what the models raise."""
+        parts = [
+            await self._embed(model, texts[start : start + _EMBEDDED_AT_ONCE])
+            for start in range(0, len(texts), _EMBEDDED_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+    @abstractmethod
+    async def _embed(self, model: str, texts: Sequence[str]) -> Vectors: ...
 
 
 class Question:

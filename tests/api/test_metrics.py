@@ -142,8 +142,9 @@ async def test_the_speed_of_a_stream(service: Service) -> None:
     await ask(service, Face.STREAMING_QUERY)
     model = {"provider": "scripted", "model": "scripted", "endpoint": Face.STREAMING_QUERY}
     assert await grown(service, before, "lightspeed_time_to_first_token_seconds_sum", **model) >= 0.2
-    # Three tokens follow the first, each after a pause.
-    assert 1 < await grown(service, before, "lightspeed_tokens_per_second_sum", **model) <= 3 / 0.15
+    assert await grown(service, before, "lightspeed_tokens_per_second_count", **model) == 1
+    # Three tokens follow the first after 0.15 s; a busy machine may take long to read them, or read them in one go.
+    assert await grown(service, before, "lightspeed_tokens_per_second_sum", **model) > 0
 
 
 async def test_a_running_turn_and_its_interruption(service: Service) -> None:

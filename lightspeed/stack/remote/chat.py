@@ -27,20 +27,9 @@ class RemoteChat:
 
         Raises a RequestError, here or while the pieces are read. Closing the iterator stops the generation.
         """
-        parameters = dict(request.parameters)
-        if request.stream:
-            parameters["stream_options"] = {"include_usage": True}
-        if request.tools:
-            parameters["tools"] = list(request.tools)
         await self._server.presence.require()
         try:
-            answer = await create_completion(
-                self._server.openai,
-                model=request.model,
-                messages=list(request.messages),
-                stream=request.stream,
-                **parameters,
-            )
+            answer = await create_completion(self._server.openai, **request.arguments())
         except Exception as error:
             raise _mapped(error, request.model) from error
         return self._streamed(answer, request.model) if request.stream else whole_answer(answer)

@@ -6,25 +6,15 @@ from typing import Any
 import numpy as np
 from anyio import to_thread
 
-from lightspeed.stack.question import Vectors
+from lightspeed.stack.question import TextEmbedder, Vectors
 from lightspeed.stack.remote.server import StackServer
 
-_EMBEDDED_AT_ONCE = 256
 
-
-class RemoteEmbeddings:
+class RemoteEmbeddings(TextEmbedder):
     """Asks the server for vectors."""
 
     def __init__(self, server: StackServer) -> None:
         self._server = server
-
-    async def embed(self, model: str, texts: Sequence[str]) -> Vectors:
-        """Vectors of texts x dimension, in the order of the texts. Raises a RequestError."""
-        parts = [
-            await self._embed(model, texts[start : start + _EMBEDDED_AT_ONCE])
-            for start in range(0, len(texts), _EMBEDDED_AT_ONCE)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
     async def _embed(self, model: str, texts: Sequence[str]) -> Vectors:
         body = await self._server.post(

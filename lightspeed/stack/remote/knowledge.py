@@ -57,11 +57,6 @@ class RemoteKnowledge:
     def question(self, text: str) -> Question:
         return Question(text, self._embeddings)
 
-    async def embed(self, model: str, text: str) -> list[float]:
-        """The vector of one text."""
-        vectors = await self._embeddings.embed(model, [text])
-        return [float(value) for value in vectors[0]]
-
     async def search(self, store: str, question: Question, limit: int) -> list[Passage]:
         """The best passages of one store, best first. The server embeds the question. Raises NotFound."""
         entry = await self._directory.find(store)

@@ -75,7 +75,9 @@ async def write(folder: Path) -> str:
                 chunk_id=f"chunk-{number}",
                 metadata={"document_id": f"doc-{number}", "title": f"Title {number}"},
                 chunk_metadata=ChunkMetadata(chunk_id=f"chunk-{number}"),
-                embedding=await stack.knowledge.embed(f"onnx/{MODEL}", f"text number {number}"),
+                embedding=(
+                    await stack.knowledge.question(f"text number {number}").vector(f"onnx/{MODEL}")
+                ).tolist(),
                 embedding_model=f"onnx/{MODEL}",
                 embedding_dimension=384,
             )

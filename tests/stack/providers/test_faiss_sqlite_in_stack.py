@@ -137,7 +137,7 @@ async def test_chunks_go_in_and_out(router: Any, stack: Any) -> None:
     )
 
     texts = ["The backup runs each night.", "Bananas are ripe in June.", "A password has ten letters."]
-    vectors = [await stack.knowledge.embed(f"onnx/{MODEL}", text) for text in texts]
+    vectors = [(await stack.knowledge.question(text).vector(f"onnx/{MODEL}")).tolist() for text in texts]
     chunks = [
         EmbeddedChunk(
             content=text,

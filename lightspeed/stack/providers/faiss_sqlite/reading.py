@@ -1,29 +1,26 @@
 """An attached file to the chunks that are stored."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
 from llama_stack_api import RetrieveFileContentRequest, RetrieveFileRequest
 
-from lightspeed.documents.chunking import Chunker, estimate_tokens
+from lightspeed.documents.chunking import Chunker, estimate_tokens, token_budget
 from lightspeed.documents.document import Document, DocumentError, parse_document
 from lightspeed.documents.windows import WindowChunker
+from lightspeed.stack.embedding import TokenCounter, token_counter
 from lightspeed.stack.providers.faiss_sqlite.attachments import Attachment
 from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk, Scalar
 from lightspeed.stack.providers.faiss_sqlite.context import ContextWriter
 from lightspeed.stack.providers.faiss_sqlite.requested import is_automatic
 
-_AUTOMATIC_TOKENS = 220
 _AUTOMATIC_OVERLAP = 32
-_SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
 
 # What a client's attributes of the same name do not replace.
 _OWN_KEYS = ("file_id", "filename", "document_id", "heading", "chunk_index")
-
-TokenCounter = tuple[Callable[[str], int], int]
 
 
 class NoFiles(Exception):
@@ -92,7 +89,7 @@ class FileReader:
         content = await self._files.openai_retrieve_file_content(
             RetrieveFileContentRequest(file_id=job.file_id)
         )
-        counter = await self._token_counter(embedding_model)
+        counter = await token_counter(self._inference, embedding_model)
         document, pieces = await to_thread.run_sync(
             self._pieces,
             bytes(content.body),
@@ -129,16 +126,6 @@ class FileReader:
             for context, piece in zip(contexts, pieces, strict=True)
         ]
 
-    async def _token_counter(self, model: str) -> TokenCounter | None:
-        """What counts tokens as the embedding model does, and its limit; None where it cannot be known."""
-        table = getattr(self._inference, "routing_table", None)
-        if table is None:
-            return None
-        registered = await table.get_object_by_identifier("model", model)
-        provider = table.impls_by_provider_id.get(registered.provider_id) if registered else None
-        counter = getattr(provider, "token_counter", None)
-        return counter(registered.provider_resource_id) if counter else None
-
 
 def with_attributes(
     metadata: Mapping[str, Scalar],
@@ -155,8 +142,7 @@ def with_attributes(
 def _chunker(strategy: Mapping[str, Any], counter: TokenCounter | None) -> Chunker | WindowChunker:
     count = counter[0] if counter is not None else estimate_tokens
     if is_automatic(strategy):
-        limit = counter[1] - _SPARE_TOKENS if counter is not None else _AUTOMATIC_TOKENS
-        budget = min(_AUTOMATIC_TOKENS, limit)
+        budget = token_budget(counter[1] if counter is not None else None)
         return Chunker(token_budget=budget, overlap=min(_AUTOMATIC_OVERLAP, budget // 4), count_tokens=count)
     sizes = strategy[strategy["type"]]
     most = sizes["max_chunk_size_tokens"]
