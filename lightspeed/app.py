@@ -38,7 +38,7 @@ from lightspeed.api.routing import routes
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.errors import LightspeedError
 from lightspeed.identity.access import Authorize, without_rules
-from lightspeed.identity.noop import authenticate
+from lightspeed.identity.noop import NoAuthentication
 from lightspeed.runtime import ALONE, Runtime, WorkerPlace
 from lightspeed.services import Plan
 from lightspeed.telemetry.metrics import Metrics
@@ -101,7 +101,7 @@ def create_app(
         finally:
             await asyncio.gather(tracing.close(), sentry.close())
 
-    gates = Gates(authenticate, authorize, _runtime, max_body=service.limits.max_body_bytes)
+    gates = Gates(NoAuthentication(), authorize, _runtime, max_body=service.limits.max_body_bytes)
     app = Starlette(
         routes=[*routes(ENDPOINTS, gates), *_documentation(plan).routes()],
         middleware=middleware(

@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from lightspeed.api.endpoint import Access, Call, Endpoint
-from lightspeed.identity.noop import DEFAULT_USER_ID, DEFAULT_USERNAME
+from lightspeed.identity.authentication import DEFAULT_USER_ID, DEFAULT_USERNAME
 
 
 class AuthorizedResponse(BaseModel):

@@ -16,6 +16,8 @@ class KnowledgeTool:
 
     name = "file_search"
     type = "file_search_call"
+    server_label: str | None = None
+    needs_approval = False
 
     def __init__(self, search: KnowledgeSearch, stores: Sequence[str], portal: PortalQuery) -> None:
         """`portal` is what the request asks of the Offline Knowledge Portal."""

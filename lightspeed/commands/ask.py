@@ -14,7 +14,7 @@ from lightspeed.assistant.request import TurnRequest
 from lightspeed.assistant.turn import Turn
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError
-from lightspeed.identity.noop import DEFAULT_USER_ID
+from lightspeed.identity.authentication import DEFAULT_USER_ID
 from lightspeed.services import Plan, Services, read_plan, start_services
 from lightspeed.storage.identifiers import normalize_conversation_id
 from lightspeed.telemetry.metrics import Face, Metrics

@@ -43,3 +43,7 @@ class Action(StrEnum):
     MANAGE_FILES = "manage_files"
     MANAGE_PROMPTS = "manage_prompts"
     READ_PROMPTS = "read_prompts"
+    GET_SKILLS = "get_skills"
+    MANAGE_SAVED_PROMPTS = "manage_saved_prompts"
+    LIST_APPROVALS = "list_approvals"
+    DECIDE_APPROVALS = "decide_approvals"

@@ -3,15 +3,25 @@
 from starlette.requests import Request
 
 from lightspeed.errors import BadRequest
+from lightspeed.identity.authentication import DEFAULT_USER_ID, DEFAULT_USERNAME
 from lightspeed.identity.principal import Principal
 
-DEFAULT_USER_ID = "00000000-0000-0000-0000-000"
-DEFAULT_USERNAME = "lightspeed-user"
+
+class NoAuthentication:
+    """Takes the user that the query parameter `user_id` names, else the default one."""
+
+    credentials: str | None = None
+
+    async def __call__(self, request: Request) -> Principal:
+        return Principal(requested_user(request), DEFAULT_USERNAME, skip_userid_check=True)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
-async def authenticate(request: Request) -> Principal:
-    """The user that the query parameter `user_id` names, else the default one. Raises BadRequest."""
+def requested_user(request: Request) -> str:
+    """The id in the query parameter `user_id`. Raises BadRequest if it is empty."""
     user_id = request.query_params.get("user_id", DEFAULT_USER_ID)
     if not user_id:
         raise BadRequest("user_id cannot be empty", response="Invalid user")
-    return Principal(user_id, DEFAULT_USERNAME, skip_userid_check=True)
+    return user_id

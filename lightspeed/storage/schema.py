@@ -154,3 +154,116 @@ files = Table(
     Index(None, "user_id", "created_at", "id"),
     Index(None, "created_at", "id"),
 )
+
+# What a user, or everyone together, may still spend.
+quotas = Table(
+    "lightspeed_quotas",
+    metadata,
+    Column("limiter", FreeText, primary_key=True),
+    # `user` or `cluster`, and whose quota it is; the id of the cluster is empty.
+    Column("subject", Text, primary_key=True),
+    Column("subject_id", FreeText, primary_key=True),
+    Column("available", BigInteger, nullable=False),
+    # Who has taken the last tokens, and may overdraw.
+    Column("overdrawn_by", Text),
+    Column("updated_at", UtcDateTime, nullable=False),
+    # When the period began that runs now.
+    Column("refilled_at", UtcDateTime, nullable=False),
+    Index(None, "limiter", "refilled_at"),
+)
+
+# Tokens by user and model, summed.
+token_usage = Table(
+    "lightspeed_token_usage",
+    metadata,
+    Column("user_id", FreeText, primary_key=True),
+    Column("provider", FreeText, primary_key=True),
+    Column("model", FreeText, primary_key=True),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# MCP servers that were added through the API.
+mcp_servers = Table(
+    "lightspeed_mcp_servers",
+    metadata,
+    Column("name", FreeText, primary_key=True),
+    Column("user_id", FreeText, nullable=False),
+    Column("url", FreeText, nullable=False),
+    Column("provider_id", FreeText, nullable=False),
+    Column("authorization_headers", JSON, nullable=False),
+    Column("headers", JSON, nullable=False),
+    # Seconds.
+    Column("timeout", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "user_id"),
+)
+
+# Turns that wait for a person, with all that is needed to go on.
+paused_turns = Table(
+    "lightspeed_paused_turns",
+    metadata,
+    Column("request_id", FreeText, primary_key=True),
+    Column("conversation_id", FreeText, nullable=False),
+    Column("user_id", FreeText, nullable=False),
+    Column("state", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    # Which process goes on with it, and until when nobody else may.
+    Column("resumed_by", Text),
+    Column("resumed_until", UtcDateTime),
+    Index(None, "conversation_id"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+# Calls of tools that a person allows or not. They outlive the turn.
+approvals = Table(
+    "lightspeed_approvals",
+    metadata,
+    Column("id", FreeText, primary_key=True),
+    Column("request_id", FreeText, nullable=False),
+    Column("conversation_id", FreeText, nullable=False),
+    Column("user_id", FreeText, nullable=False),
+    Column("server_label", FreeText, nullable=False),
+    Column("tool_name", FreeText, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    # `pending`, `approved`, `denied` or `expired`.
+    Column("status", Text, nullable=False),
+    Column("decision_reason", FreeText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("decided_at", UtcDateTime),
+    Index(None, "request_id"),
+    Index(None, "conversation_id"),
+    Index(None, "user_id", "status"),
+    Index(None, "status", "expires_at"),
+)
+
+# Templates for everyone; a change makes a new version.
+prompts = Table(
+    "lightspeed_prompts",
+    metadata,
+    Column("id", FreeText, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("user_id", FreeText, nullable=False),
+    Column("prompt", FreeText, nullable=False),
+    Column("variables", JSON, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# Texts that a user keeps for later.
+saved_prompts = Table(
+    "lightspeed_saved_prompts",
+    metadata,
+    Column("id", FreeText, primary_key=True),
+    Column("user_id", FreeText, nullable=False),
+    Column("name", FreeText, nullable=False),
+    Column("content", FreeText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "user_id", "name", unique=True),
+    Index(None, "user_id", "created_at", "id"),
+)
