@@ -344,5 +344,5 @@ def test_the_portal_has_a_default_address() -> None:
 
 
 def test_actions_are_known_by_their_names() -> None:
-    assert len(Action) == 37
+    assert len(Action) == 41
     assert all(action.name.lower() == action.value for action in Action)
