@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from lightspeed import __version__
 from lightspeed.api import (
+    approvals,
     authorized,
     config,
     conversations,
@@ -18,29 +20,35 @@ from lightspeed.api import (
     files,
     health,
     info,
+    mcp_auth,
+    mcp_servers,
     metrics,
     models,
+    prompts,
     providers,
     query,
     rags,
+    saved_prompts,
     shields,
+    skills,
     streaming_query,
     tools,
+    turns,
     vector_store_files,
     vector_stores,
 )
 from lightspeed.api.docs import Documentation
-from lightspeed.api.endpoint import Gates
 from lightspeed.api.errors import exception_handlers
 from lightspeed.api.feedback_switch import FeedbackSwitch
+from lightspeed.api.gates import Gates
 from lightspeed.api.middleware import Cors, middleware
 from lightspeed.api.routing import routes
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.errors import LightspeedError
-from lightspeed.identity.access import Authorize, without_rules
-from lightspeed.identity.noop import NoAuthentication
+from lightspeed.identity.access import Authorize
+from lightspeed.identity.modules import authentication
+from lightspeed.plan import Plan
 from lightspeed.runtime import ALONE, Runtime, WorkerPlace
-from lightspeed.services import Plan
 from lightspeed.telemetry.metrics import Metrics
 from lightspeed.telemetry.sentry import Sentry
 from lightspeed.telemetry.tracing import Tracing
@@ -52,6 +60,13 @@ ENDPOINTS = (
     *conversations_v2.ENDPOINTS,
     *models.ENDPOINTS,
     *tools.ENDPOINTS,
+    *mcp_servers.ENDPOINTS,
+    *mcp_auth.ENDPOINTS,
+    *approvals.ENDPOINTS,
+    *turns.ENDPOINTS,
+    *skills.ENDPOINTS,
+    *prompts.ENDPOINTS,
+    *saved_prompts.ENDPOINTS,
     *shields.ENDPOINTS,
     *providers.ENDPOINTS,
     *rags.ENDPOINTS,
@@ -71,17 +86,19 @@ def create_app(
     plan: Plan,
     on_failure: Callable[[LightspeedError], None] = lambda _: None,
     *,
-    authorize: Authorize = without_rules,
+    authorize: Authorize | None = None,
     on_ready: Callable[[], None] = lambda: None,
     place: WorkerPlace = ALONE,
     load_first: bool = False,
 ) -> Starlette:
     """An application of its own for each plan.
 
+    `authorize` replaces the access rules of the configuration.
     `on_ready` hears when questions can be answered, `on_failure` of a start that failed. `load_first`: the startup of
     the lifespan lasts until then, instead of going on in the background.
     """
     service = plan.configuration.service
+    authenticate = authentication(plan.configuration.authentication)
     counters = Metrics(place.metrics)
     tracing, sentry = Tracing(), Sentry()
 
@@ -99,11 +116,13 @@ def create_app(
                 finally:
                     await runtime.close()
         finally:
-            await asyncio.gather(tracing.close(), sentry.close())
+            await asyncio.gather(tracing.close(), sentry.close(), authenticate.close())
 
-    gates = Gates(NoAuthentication(), authorize, _runtime, max_body=service.limits.max_body_bytes)
+    gates = Gates.configured(plan.configuration, authenticate, _runtime)
+    if authorize is not None:
+        gates = replace(gates, authorize=authorize)
     app = Starlette(
-        routes=[*routes(ENDPOINTS, gates), *_documentation(plan).routes()],
+        routes=[*routes(ENDPOINTS, gates), *_documentation(plan, authenticate.credentials).routes()],
         middleware=middleware(
             counters,
             cors=_cors(service),
@@ -120,15 +139,19 @@ def create_app(
     return app
 
 
-def _documentation(plan: Plan) -> Documentation:
+def _documentation(plan: Plan, credentials: str | None) -> Documentation:
     title = plan.configuration.name
 
     def build() -> dict[str, Any]:
         # Imported on the first request: it takes longer than the rest of the application.
-        from lightspeed.api.openapi import openapi_document
+        from lightspeed.api.openapi import credentials_scheme, openapi_document
 
         return openapi_document(
-            ENDPOINTS, title=title, version=__version__, root_path=plan.configuration.service.root_path
+            ENDPOINTS,
+            title=title,
+            version=__version__,
+            root_path=plan.configuration.service.root_path,
+            security_schemes=credentials_scheme(credentials),
         )
 
     return Documentation(build, title=title)

@@ -13,6 +13,7 @@ LightspeedError
     ├── Forbidden             403
     ├── NotFound              404
     ├── Conflict              409
+    ├── Gone                  410
     ├── TooLarge              413
     │   └── PromptTooLong         the model's context window is too small
     ├── Unprocessable         422
@@ -91,6 +92,11 @@ class NotFound(RequestError):
 class Conflict(RequestError):
     status = 409
     default_response = "Conflict"
+
+
+class Gone(RequestError):
+    status = 410
+    default_response = "Gone"
 
 
 class TooLarge(RequestError):

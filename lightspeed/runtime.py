@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightspeed.errors import LightspeedError, NotReady, StartupError
-from lightspeed.services import Plan, Services, start_services
+from lightspeed.plan import Plan
+from lightspeed.services import Services, start_services
 from lightspeed.telemetry.metrics import Metrics
 from lightspeed.telemetry.tracing import NO_TRACES, Tracing
 

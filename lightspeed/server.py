@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 from lightspeed.app import create_app
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.errors import ConfigurationError, LightspeedError
+from lightspeed.plan import Plan
 from lightspeed.runtime import ALONE, WorkerPlace
-from lightspeed.services import Plan
 
 logger = logging.getLogger(__name__)
 

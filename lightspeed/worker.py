@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lightspeed.errors import ConfigurationError, LightspeedError, StartupError
+from lightspeed.plan import Plan
 from lightspeed.runtime import WorkerPlace
 from lightspeed.server import GRACE_SECONDS, Server
-from lightspeed.services import Plan
 from lightspeed.telemetry.logging import configure_logging
 from lightspeed.telemetry.metrics_shared import SharedFolder
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
 from lightspeed.errors import LightspeedError, StartupError
+from lightspeed.plan import Plan
 from lightspeed.runtime import WorkerPlace
 from lightspeed.server import listen
-from lightspeed.services import Plan
 from lightspeed.telemetry.metrics_shared import SharedFolder
 from lightspeed.worker import PARENTS_SIGNALS, STOPS_WITHIN, Assignment, work
 

@@ -25,6 +25,15 @@ class Example:
 EXAMPLES = (
     Example("config", folder="config"),
     Example("azure", {"AZURE_API_KEY": "0012345", "AZURE_API_BASE": "https://n.openai.azure.com/openai/v1"}),
+    Example(
+        "azure-entra-id",
+        {
+            "AZURE_TENANT_ID": "0012345",
+            "AZURE_CLIENT_ID": "0012345",
+            "AZURE_CLIENT_SECRET": "0012345",
+            "AZURE_API_BASE": "https://n.openai.azure.com/openai/v1",
+        },
+    ),
     Example("bedrock", {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-key"}),
     Example("byok-okp-rag", {"BYOK_STORE": "vs_own", "BYOK_DATABASE": "knowledge.db"}, run=None),
     Example("conversation-cache-pg", {"POSTGRES_PASSWORD": "p@ss/word"}, run=None),
@@ -34,6 +43,7 @@ EXAMPLES = (
     Example("local-gguf", {"LIGHTSPEED_MODEL": "/models/model.gguf"}),
     Example("ollama"),
     Example("openai", {"OPENAI_API_KEY": "sk-not-a-key"}),
+    Example("skills", run=None),
     Example("vertexai", {"VERTEX_AI_PROJECT": "my-project"}, missing="google.genai"),
     Example("vllm", {"KSVC_URL": "https://vllm.example.com"}),
     Example(

@@ -12,7 +12,7 @@ from anyio import to_thread
 from lightspeed.configuration.loading import load_configuration
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError, StartupError
-from lightspeed.services import Plan, read_plan, warnings
+from lightspeed.plan import Plan, read_plan, warnings
 from lightspeed.stack.chat import ChatRequest
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.run_configuration import read_run_file

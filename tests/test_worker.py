@@ -7,8 +7,8 @@ import pytest
 
 from lightspeed.configuration.loading import load_configuration
 from lightspeed.errors import ConfigurationError, LightspeedError, NotFound, StartupError
+from lightspeed.plan import Plan
 from lightspeed.runtime import WorkerPlace
-from lightspeed.services import Plan
 from lightspeed.worker import Assignment, portable
 from tests.configuration.complete import complete_file
 

@@ -128,7 +128,12 @@ async def erase(
     call: Call[Any, Any], conversation_id: str, found: Conversation | None
 ) -> ConversationDeleteResponse:
     """Remove a conversation wherever it is kept; `found` None says that there is none. Raises StorageError."""
-    deleted = found is not None and await call.services.services.erasure.conversation(conversation_id)
+    erasure = call.services.services.erasure
+    if found is not None:
+        deleted = await erasure.conversation(conversation_id)
+    else:
+        # Its first turn may wait for a person.
+        deleted = await erasure.paused_conversation(conversation_id, call.principal.user_id)
     return ConversationDeleteResponse(
         deleted=deleted,
         conversation_id=conversation_id,

@@ -103,20 +103,6 @@ class Endpoint:
     operation_id: str = ""
 
 
-@dataclass(frozen=True)
-class Gates:
-    """What the application gives to all endpoints.
-
-    `authenticate` names the caller or raises Unauthorized or Forbidden; `authorize` raises Forbidden.
-    `services` finds the application's services; it is called once for each request.
-    """
-
-    authenticate: Callable[[Request], Awaitable[Principal]]
-    authorize: Authorize
-    services: Callable[[Request], Any] = lambda request: request.app.state.services
-    max_body: int = 10 * 1024 * 1024
-
-
 def model_response(
     model: BaseModel,
     status: int = 200,

@@ -99,6 +99,15 @@ def openapi_document(
     return plain
 
 
+def credentials_scheme(header: str | None) -> dict[str, SecurityScheme]:
+    """How credentials in this header are given to the endpoints; without a header there are none."""
+    if header is None:
+        return {}
+    if header == "authorization":
+        return {"bearer": SecurityScheme(type="http", scheme="bearer")}
+    return {header: SecurityScheme.model_validate({"type": "apiKey", "in": "header", "name": header})}
+
+
 def operation_id(endpoint: Endpoint) -> str:
     """Path and method, unless the endpoint names its own; it does not change with the code."""
     if endpoint.operation_id:
@@ -140,7 +149,7 @@ class _Builder:
         return Operation(
             tags=list(endpoint.tags),
             summary=endpoint.summary,
-            description=endpoint.description or None,
+            description=_description(endpoint),
             operationId=operation_id(endpoint),
             parameters=[*_path_parameters(endpoint), *self._query_parameters(endpoint)] or None,
             requestBody=self._request_body(endpoint),
@@ -221,6 +230,11 @@ def _gate_errors(endpoint: Endpoint) -> list[type[RequestError]]:
     if endpoint.method in {"POST", "PUT", "PATCH"} and endpoint.request is not None:
         errors.append(TooLarge)
     return errors
+
+
+def _description(endpoint: Endpoint) -> str | None:
+    needs = "" if isinstance(endpoint.action, Access) else f"Needs the action `{endpoint.action}`."
+    return " ".join(part for part in (endpoint.description, needs) if part) or None
 
 
 def _path_parameters(endpoint: Endpoint) -> list[Parameter]:

@@ -1,17 +1,28 @@
 """POST /v1/query: one question, one answer."""
 
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, Literal, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lightspeed.api.endpoint import Call, Endpoint
-from lightspeed.assistant.events import Completed, Failed, Interrupted, Started, ToolCall, ToolResult
+from lightspeed.api.tools import caller
+from lightspeed.assistant.events import (
+    ApprovalRequired,
+    Completed,
+    Failed,
+    Interrupted,
+    Started,
+    ToolCall,
+    ToolResult,
+)
 from lightspeed.assistant.record import chunk_fields
 from lightspeed.assistant.request import Attachment, TurnRequest
 from lightspeed.assistant.turn import Turn
 from lightspeed.configuration.service import LimitsConfiguration
 from lightspeed.errors import (
+    Conflict,
     Forbidden,
     ModelQuotaExceeded,
     ModelRefused,
@@ -40,6 +51,7 @@ CONTENT_TYPES = ("text/plain", "application/json", "application/yaml", "applicat
 ERRORS = (
     Forbidden,
     NotFound,
+    Conflict,
     PromptTooLong,
     TooLarge,
     Unprocessable,
@@ -151,8 +163,30 @@ class ToolResultSummary(BaseModel):
     round: int
 
 
+class WantedApprovalModel(BaseModel):
+    """A call of a tool that waits for a person."""
+
+    id: str
+    server_label: str
+    tool_name: str
+    arguments: dict[str, Any]
+    expires_at: datetime
+
+
+class RequiredAction(BaseModel):
+    """What a person must do before the turn `request_id` can be resumed."""
+
+    type: Literal["mcp_approval"] = "mcp_approval"
+    request_id: str
+    approvals: list[WantedApprovalModel]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class QueryResponse(BaseModel):
-    """The answer, what it rests on, and what it cost."""
+    """The answer, what it rests on, and what it cost; or what a person must do before there is one."""
 
     conversation_id: str
     response: str
@@ -164,6 +198,12 @@ class QueryResponse(BaseModel):
     available_quotas: dict[str, int] = {}
     tool_calls: list[ToolCallSummary] = []
     tool_results: list[ToolResultSummary] = []
+    status: Literal["requires_action"] | None = Field(
+        None, description="Only there if the answer waits for a person.", exclude_if=_is_none
+    )
+    required_action: RequiredAction | None = Field(
+        None, description="Only there if the answer waits for a person.", exclude_if=_is_none
+    )
 
 
 async def query(call: Call[QueryRequest]) -> QueryResponse:
@@ -199,6 +239,7 @@ def start_turn(call: Call[QueryRequest], face: Face, *, stream: bool) -> Turn:
         generate_topic_summary=bool(body.generate_topic_summary),
         may_continue_others=body.conversation_id is not None
         and call.permits(Action.QUERY_OTHER_CONVERSATIONS),
+        caller=caller(call) if services.assistant.uses_tools else None,
     )
     turn: Turn = services.assistant.start(request)
     return turn
@@ -213,25 +254,52 @@ async def answer(turn: Turn) -> QueryResponse:
         match event:
             case Started():
                 conversation_id = event.conversation_id
-            case ToolCall():
-                calls.append(ToolCallSummary(id=event.id, name=event.name, args=event.args, type=event.type))
-            case ToolResult():
-                results.append(
-                    ToolResultSummary(
-                        id=event.id,
-                        status=event.status,
-                        content=event.content,
-                        type=event.type,
-                        round=event.round,
-                    )
-                )
+                for told in event.told:
+                    _add(told, calls, results)
+            case ToolCall() | ToolResult():
+                _add(event, calls, results)
             case Failed():
                 raise event.error
             case Interrupted():
                 raise ProviderUnavailable("The request was interrupted.", response="Interrupted")
+            case ApprovalRequired():
+                return _paused(conversation_id, event)
             case Completed():
                 return _completed(conversation_id, event, calls, results)
     raise RuntimeError("A turn ended without an ending")
+
+
+def _add(
+    event: ToolCall | ToolResult, calls: list[ToolCallSummary], results: list[ToolResultSummary]
+) -> None:
+    if isinstance(event, ToolCall):
+        calls.append(ToolCallSummary(id=event.id, name=event.name, args=event.args, type=event.type))
+        return
+    results.append(
+        ToolResultSummary(
+            id=event.id, status=event.status, content=event.content, type=event.type, round=event.round
+        )
+    )
+
+
+def _paused(conversation_id: str, event: ApprovalRequired) -> QueryResponse:
+    """Everything that has been made so far comes with the answer."""
+    approvals = [
+        WantedApprovalModel(
+            id=each.id,
+            server_label=each.server_label,
+            tool_name=each.tool_name,
+            arguments=each.arguments,
+            expires_at=each.expires_at,
+        )
+        for each in event.approvals
+    ]
+    return QueryResponse(
+        conversation_id=conversation_id,
+        response="",
+        status="requires_action",
+        required_action=RequiredAction(request_id=event.request_id, approvals=approvals),
+    )
 
 
 def _completed(
@@ -253,6 +321,7 @@ def _completed(
         truncated=event.truncated,
         input_tokens=event.usage.input_tokens,
         output_tokens=event.usage.output_tokens,
+        available_quotas=dict(event.available_quotas),
         tool_calls=calls,
         tool_results=results,
     )

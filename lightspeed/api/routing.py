@@ -13,8 +13,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from lightspeed.api.body import ABSENT, limited, read_json
-from lightspeed.api.endpoint import Access, Call, Endpoint, Gates, by_path, model_response
+from lightspeed.api.endpoint import Access, Call, Endpoint, by_path, model_response
 from lightspeed.api.errors import SchemaError
+from lightspeed.api.gates import Gates
 
 ECHO_LIMIT = 64 * 1024
 
@@ -52,7 +53,7 @@ class _Operation:
     async def respond(self, request: Request) -> Response:
         endpoint, gates = self._endpoint, self._gates
         data = await read_json(request) if endpoint.request else None
-        caller = None if endpoint.action is Access.PUBLIC else await gates.authenticate(request)
+        caller = await gates.caller(request, endpoint)
         services = gates.services(request)
         request_id = request.scope.get("request_id") or str(uuid4())
         if endpoint.precondition is not None:

@@ -5,7 +5,10 @@ from dataclasses import asdict
 from json.encoder import encode_basestring_ascii
 from typing import Any, Protocol
 
+from pydantic_core import from_json, to_json
+
 from lightspeed.assistant.events import (
+    ApprovalRequired,
     Completed,
     Event,
     Failed,
@@ -14,7 +17,13 @@ from lightspeed.assistant.events import (
     Token,
     ToolCall,
     ToolResult,
+    ToolsMissing,
+    WantedApproval,
 )
+from lightspeed.assistant.generation import LISTING
+from lightspeed.assistant.tool_calls import APPROVAL_REQUEST, APPROVAL_RESPONSE
+
+_NOT_IN_TEXT = frozenset({LISTING, APPROVAL_REQUEST, APPROVAL_RESPONSE})
 
 
 class StreamEvents(Protocol):
@@ -55,6 +64,11 @@ class JSONEvents:
                 return _frame("error", data)
             case Interrupted():
                 return _frame("interrupted", {"request_id": event.request_id})
+            case ToolsMissing():
+                return _frame("warning", asdict(event))
+            case ApprovalRequired():
+                approvals = [approval_fields(approval) for approval in event.approvals]
+                return _frame("approval_required", {"request_id": event.request_id, "approvals": approvals})
 
     def _token(self, text: str) -> str:
         opening = ""
@@ -72,7 +86,7 @@ class JSONEvents:
             "input_tokens": event.usage.input_tokens,
             "output_tokens": event.usage.output_tokens,
         }
-        return turn_complete + _frame("end", data, available_quotas={})
+        return turn_complete + _frame("end", data, available_quotas=dict(event.available_quotas))
 
     def _next(self) -> int:
         number = self._number
@@ -81,7 +95,10 @@ class JSONEvents:
 
 
 class TextEvents:
-    """The answer as plain text, with a line for each tool call and a list of documents at the end."""
+    """The answer as plain text, with a line for each tool call and a list of documents at the end.
+
+    What servers list and what a person decides is not in it.
+    """
 
     media_type = "text/plain"
 
@@ -94,9 +111,21 @@ class TextEvents:
                 self._last = event.text
                 return event.text
             case ToolCall():
-                return self._line(f"[Tool Call: {event.name}]\n")
+                return (
+                    ""
+                    if event.type in _NOT_IN_TEXT
+                    else self._line(f"[Tool Call: {_one_line(event.name)}]\n")
+                )
             case ToolResult():
-                return self._line("[Tool Result]\n")
+                return "" if event.type in _NOT_IN_TEXT else self._line("[Tool Result]\n")
+            case ToolsMissing():
+                return self._line(f"[Tools missing: {_one_line(event.server_label)}]\n")
+            case ApprovalRequired():
+                wanted = [
+                    f"[Approval required: {_one_line(each.tool_name)}, {each.id}]\n"
+                    for each in event.approvals
+                ]
+                return self._line("".join(wanted))
             case Failed():
                 error = event.error
                 return self._line(f"Status: {error.status} - {error.response} - {error.cause}")
@@ -117,5 +146,26 @@ class TextEvents:
         return opening + text
 
 
+def approval_fields(approval: WantedApproval) -> dict[str, Any]:
+    """An approval that is wanted, as clients see it."""
+    return {
+        "id": approval.id,
+        "server_label": approval.server_label,
+        "tool_name": approval.tool_name,
+        "arguments": approval.arguments,
+        "expires_at": approval.expires_at.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def _one_line(name: str) -> str:
+    """A name that a model or a server has given, without what would break the line."""
+    return "".join(character if character.isprintable() else " " for character in name)
+
+
 def _frame(event: str, data: object, **more: object) -> str:
-    return f"data: {json.dumps({'event': event, 'data': data, **more})}\n\n"
+    frame = {"event": event, "data": data, **more}
+    try:
+        return f"data: {json.dumps(frame, allow_nan=False)}\n\n"
+    except ValueError:
+        # Models write NaN into arguments, which is no JSON.
+        return f"data: {json.dumps(from_json(to_json(frame, inf_nan_mode='null')))}\n\n"

@@ -1,5 +1,6 @@
 """POST /v1/streaming_query: the events of a Turn as they happen."""
 
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -9,6 +10,7 @@ from lightspeed.api.event_stream import EventStream, encoded
 from lightspeed.api.query import ERRORS, QueryRequest, start_turn
 from lightspeed.api.stream_events import JSONEvents, TextEvents
 from lightspeed.assistant.events import Failed
+from lightspeed.assistant.turn import Turn
 from lightspeed.errors import Forbidden, NotFound, StorageError
 from lightspeed.identity.actions import Action
 from lightspeed.telemetry.metrics import Face
@@ -38,10 +40,15 @@ class InterruptResponse(BaseModel):
 
 async def streaming_query(call: Call[QueryRequest]) -> EventStream:
     turn = start_turn(call, Face.STREAMING_QUERY, stream=True)
+    return await event_stream(call, turn, call.body.media_type)
+
+
+async def event_stream(call: Call[Any, Any], turn: Turn, media_type: str | None) -> EventStream:
+    """The events of a Turn. Raises the error of one that could not begin."""
     first = await turn.first()
     if isinstance(first, Failed):
         raise first.error
-    if call.body.media_type == "text/plain":
+    if media_type == "text/plain":
         return EventStream(encoded(turn, TextEvents()), media_type=TextEvents.media_type)
     heartbeat = call.services.configuration.service.heartbeat_seconds
     return EventStream(encoded(turn, JSONEvents()), media_type=JSONEvents.media_type, heartbeat=heartbeat)

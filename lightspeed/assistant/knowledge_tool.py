@@ -22,7 +22,7 @@ class KnowledgeTool:
     def __init__(self, search: KnowledgeSearch, stores: Sequence[str], portal: PortalQuery) -> None:
         """`portal` is what the request asks of the Offline Knowledge Portal."""
         self._search = search
-        self._stores = stores
+        self.stores = stores
         self._portal = portal
         self.found: list[Chunk] = []
 
@@ -47,7 +47,7 @@ class KnowledgeTool:
         return {"queries": [_query(arguments)]}
 
     async def call(self, arguments: Mapping[str, Any]) -> ToolOutcome:
-        chunks = await self._search.for_tool(_query(arguments), self._stores, self._portal)
+        chunks = await self._search.for_tool(_query(arguments), self.stores, self._portal)
         self.found.extend(chunks)
         results = [
             {

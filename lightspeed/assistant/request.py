@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.telemetry.metrics import Face
+from lightspeed.tools.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,9 @@ class TurnRequest:
     """One question of one user.
 
     `conversation_id` is in its canonical form; None starts a conversation. `stream` asks the provider for the answer
-    piece by piece; without it the one Token event holds all the text. `may_continue_others` lets the user go on with a
-    conversation of someone else's; `generate_topic_summary` has a new conversation named.
+    piece by piece; without it one Token event holds all the text, unless quotas make it grow. `may_continue_others` lets the user go on with a
+    conversation of someone else's; `generate_topic_summary` has a new conversation named. `caller` is whom tools act
+    for; without it they have no credentials of this request.
     """
 
     request_id: str
@@ -37,3 +39,15 @@ class TurnRequest:
     portal: PortalQuery = field(default_factory=PortalQuery)
     may_continue_others: bool = False
     generate_topic_summary: bool = True
+    caller: Caller | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """Goes on with a Turn that has waited for a person; the rest is as in TurnRequest."""
+
+    request_id: str
+    user_id: str
+    face: Face
+    stream: bool
+    caller: Caller | None = None

@@ -27,10 +27,7 @@ _LONGEST_QUERY = 2000  # characters
 class TopicSummaries:
     """Names conversations in the background. Best effort: what fails is logged and not tried again."""
 
-    def __init__(
-        self, model: ChatModel, conversations: "Conversations", metrics: Metrics, prompt: str
-    ) -> None:
-        self._model = model
+    def __init__(self, conversations: "Conversations", metrics: Metrics, prompt: str) -> None:
         self._conversations = conversations
         self._metrics = metrics
         self._prompt = prompt
@@ -38,11 +35,11 @@ class TopicSummaries:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, turn: TurnRecord, model_name: str, face: Face) -> None:
+    def begin(self, turn: TurnRecord, model_name: str, face: Face, model: ChatModel) -> None:
         """Begin to name the conversation of a recorded turn. `model_name` is `provider/model`."""
         if not turn.query.strip():
             return
-        task = asyncio.create_task(self._name(turn, model_name, face), name=f"topic {turn.request_id}")
+        task = asyncio.create_task(self._name(turn, model_name, face, model), name=f"topic {turn.request_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -55,12 +52,12 @@ class TopicSummaries:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _name(self, turn: TurnRecord, model_name: str, face: Face) -> None:
+    async def _name(self, turn: TurnRecord, model_name: str, face: Face, model: ChatModel) -> None:
         asked = ModelRound(ChatRequest(model_name, self._messages(turn.query), stream=True))
         name = ""
         try:
             async with asyncio.timeout(_TAKES_AT_MOST), self._slots:
-                name = await self._counted(asked, turn, face)
+                name = await self._counted(asked, turn, face, model)
         except TimeoutError:
             logger.warning("A conversation gets no name: none was made in %g seconds", _TAKES_AT_MOST)
         except LightspeedError as error:
@@ -70,20 +67,20 @@ class TopicSummaries:
             logger.debug("The cause", exc_info=True)
         await self._keep(turn, face, name, await asked.usage())
 
-    async def _counted(self, asked: ModelRound, turn: TurnRecord, face: Face) -> str:
+    async def _counted(self, asked: ModelRound, turn: TurnRecord, face: Face, model: ChatModel) -> str:
         clock = time.perf_counter()
         result: Literal["success", "failure"] = "failure"
         try:
-            name = await self._read(asked)
+            name = await self._read(asked, model)
             result = "success"
         finally:
             seconds = time.perf_counter() - clock
             self._metrics.model_call(turn.provider, turn.model, face, duration=seconds, result=result)
         return name
 
-    async def _read(self, asked: ModelRound) -> str:
+    async def _read(self, asked: ModelRound, model: ChatModel) -> str:
         # Not to its end: a small model goes on and on.
-        async with aclosing(await asked.ask(self._model)) as pieces:
+        async with aclosing(await asked.ask(model)) as pieces:
             async for piece in pieces:
                 asked.take(piece)
                 if piece.text:

@@ -5,7 +5,17 @@ import time
 from collections.abc import AsyncIterator
 from typing import Literal, cast
 
-from lightspeed.assistant.events import Completed, Ending, Event, Failed, Interrupted, Started
+from lightspeed.assistant.events import (
+    ApprovalRequired,
+    Completed,
+    Ending,
+    Event,
+    Failed,
+    Interrupted,
+    Started,
+)
+
+_ENDINGS = (Completed, Failed, Interrupted, ApprovalRequired)
 
 
 class Turn:
@@ -52,15 +62,20 @@ class Turn:
 
     @property
     def ended(self) -> bool:
-        return bool(self._events) and isinstance(self._events[-1], Completed | Failed | Interrupted)
+        return bool(self._events) and isinstance(self._events[-1], _ENDINGS)
 
     @property
-    def outcome(self) -> Literal["completed", "failed", "interrupted"]:
+    def outcome(self) -> Literal["completed", "failed", "interrupted", "paused"]:
         """What has become of a Turn that has ended."""
-        ending = self._events[-1]
-        if isinstance(ending, Completed):
-            return "completed"
-        return "interrupted" if isinstance(ending, Interrupted) else "failed"
+        match self._events[-1]:
+            case Completed():
+                return "completed"
+            case Interrupted():
+                return "interrupted"
+            case ApprovalRequired():
+                return "paused"
+            case _:
+                return "failed"
 
     async def batches(self) -> AsyncIterator[list[Event]]:
         """All events from the first to the ending, in groups as they come."""
@@ -71,7 +86,7 @@ class Turn:
             batch = self._events[seen:]
             seen += len(batch)
             yield batch
-            if isinstance(batch[-1], Completed | Failed | Interrupted):
+            if isinstance(batch[-1], _ENDINGS):
                 return
 
     async def events(self) -> AsyncIterator[Event]:

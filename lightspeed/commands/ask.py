@@ -9,13 +9,28 @@ import anyio
 from rich.console import Console
 from rich.text import Text
 
-from lightspeed.assistant.events import Completed, Failed, Interrupted, Started, Token, ToolCall, ToolResult
-from lightspeed.assistant.request import TurnRequest
+from lightspeed.assistant.assistant import Assistant
+from lightspeed.assistant.events import (
+    ApprovalRequired,
+    Completed,
+    Ending,
+    Failed,
+    Interrupted,
+    Started,
+    Token,
+    ToolCall,
+    ToolsMissing,
+)
+from lightspeed.assistant.generation import LISTING
+from lightspeed.assistant.request import ResumeRequest, TurnRequest
+from lightspeed.assistant.tool_calls import APPROVAL_REQUEST
 from lightspeed.assistant.turn import Turn
+from lightspeed.commands.terminal_approval import TerminalApproval
 from lightspeed.configuration.root import Configuration
-from lightspeed.errors import ConfigurationError
+from lightspeed.errors import ConfigurationError, RequestError
 from lightspeed.identity.authentication import DEFAULT_USER_ID
-from lightspeed.services import Plan, Services, read_plan, start_services
+from lightspeed.plan import Plan, read_plan
+from lightspeed.services import Services, start_services
 from lightspeed.storage.identifiers import normalize_conversation_id
 from lightspeed.telemetry.metrics import Face, Metrics
 
@@ -43,14 +58,31 @@ def ask_command(
 async def _ask(plan: Plan, request: TurnRequest) -> int:
     notes = Console(stderr=True, highlight=False)
     services = await _start(plan, notes)
-    turn = services.assistant.start(request)
     try:
-        return await _tell(turn, notes)
-    except BaseException:
-        turn.interrupt()
-        raise
+        ending = await answer(services.assistant, request, notes)
+        return 0 if isinstance(ending, Completed) else 1
     finally:
         await services.close(grace=5)
+
+
+async def answer(assistant: Assistant, request: TurnRequest, notes: Console) -> Ending:
+    """Tell a Turn to its end, and ask in the terminal where a tool call needs it."""
+    person = TerminalApproval(notes)
+    turn = assistant.start(request)
+    while True:
+        ending = await _told(turn, notes)
+        if not isinstance(ending, ApprovalRequired) or assistant.pauses is None:
+            return ending
+        try:
+            for wanted in ending.approvals:
+                allowed, reason = await person.decide(wanted)
+                await assistant.pauses.decide(wanted.id, request.user_id, approve=allowed, reason=reason)
+        except RequestError as error:
+            _tell_error(error, notes)
+            return Failed(error)
+        turn = assistant.resume(
+            ResumeRequest(request.request_id, request.user_id, request.face, stream=request.stream)
+        )
 
 
 async def _start(plan: Plan, notes: Console) -> Services:
@@ -58,7 +90,15 @@ async def _start(plan: Plan, notes: Console) -> Services:
         return await start_services(plan, Metrics(), status.update)
 
 
-async def _tell(turn: Turn, notes: Console) -> int:
+async def _told(turn: Turn, notes: Console) -> Ending:
+    try:
+        return await _tell(turn, notes)
+    except BaseException:
+        turn.interrupt()
+        raise
+
+
+async def _tell(turn: Turn, notes: Console) -> Ending:
     conversation_id = ""
     async for event in turn.events():
         match event:
@@ -67,18 +107,24 @@ async def _tell(turn: Turn, notes: Console) -> int:
             case Token():
                 sys.stdout.write(event.text)
                 sys.stdout.flush()
-            case ToolCall():
+            case ToolCall() if event.type not in (LISTING, APPROVAL_REQUEST):
                 notes.print(Text(f"[{event.name}]", style="dim"))
-            case ToolResult():
-                pass
+            case ToolsMissing():
+                notes.print(
+                    Text(f"The tools of {event.server_label} are missing: {event.message}", style="dim")
+                )
             case Failed():
-                notes.print(Text(f"lightspeed: {event.error.response}: {event.error.cause}", style="red"))
-                return 1
-            case Interrupted():
-                return 1
+                _tell_error(event.error, notes)
             case Completed():
                 _tell_sources(event, conversation_id, notes)
-    return 0
+            case ApprovalRequired() | Interrupted():
+                sys.stdout.write("\n")
+                sys.stdout.flush()
+    return await turn.ending()
+
+
+def _tell_error(error: RequestError, notes: Console) -> None:
+    notes.print(Text(f"lightspeed: {error.response}: {error.cause}", style="red"))
 
 
 def _tell_sources(completed: Completed, conversation_id: str, notes: Console) -> None:

@@ -12,7 +12,7 @@ from lightspeed.configuration.loading import load_configuration, named_run_file,
 from lightspeed.configuration.root import Configuration
 from lightspeed.configuration.service import TLSConfiguration
 from lightspeed.errors import ConfigurationError
-from lightspeed.services import Plan, read_plan, warnings
+from lightspeed.plan import Plan, read_plan, warnings
 from lightspeed.stack.run_file.inspection import Inspection, inspected
 from lightspeed.stack.run_file.reading import read_run
 from lightspeed.stack.run_file.stores import known_stores

@@ -22,8 +22,9 @@ from lightspeed.commands.ingest_database import import_database
 from lightspeed.configuration.root import Configuration
 from lightspeed.documents.finding import DocumentError, SourceFile, find_files, searched_roots
 from lightspeed.documents.web import PageReader, is_address
+from lightspeed.plan import Plan, read_plan
 from lightspeed.retrieval.ingest import Ingester, IngestReport, Source, chunker_for
-from lightspeed.services import Plan, read_plan, start_stack
+from lightspeed.services import start_stack
 from lightspeed.stack.knowledge import is_filled
 from lightspeed.stack.run_configuration import for_knowledge_only
 

@@ -113,7 +113,12 @@ def _erasures(store: Store) -> Sequence[Erasure]:
     """One for each database, because conversations may be left where the history was before it was moved."""
     return [
         Erasure(
-            Conversations(database), store.pending, transcripts=store.transcripts, feedback=store.feedback
+            Conversations(database),
+            store.pending,
+            transcripts=store.transcripts,
+            feedback=store.feedback,
+            paused=store.paused_turns,
+            belongings=store.belongings,
         )
         for database in store.databases
     ]
@@ -126,8 +131,17 @@ def _listed(data: ErasedData) -> str:
         (data.transcripts, "transcript", "transcripts"),
         (data.feedback, "piece of feedback", "pieces of feedback"),
         (data.pending, "turn that waits to be recorded", "turns that wait to be recorded"),
+        (data.approvals, "approval of a tool call", "approvals of tool calls"),
         (data.stores, "vector store", "vector stores"),
         (data.files, "uploaded file", "uploaded files"),
+        (data.saved_prompts, "saved prompt", "saved prompts"),
+        (
+            data.authorships,
+            "version of a prompt that names its author",
+            "versions of prompts that name their author",
+        ),
+        (data.mcp_servers, "MCP server", "MCP servers"),
+        (data.usage, "sum of tokens", "sums of tokens"),
     )
     return (
         ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightspeed.configuration.root import Configuration
-from lightspeed.services import read_plan, start_stack
+from lightspeed.plan import read_plan
+from lightspeed.services import start_stack
 from lightspeed.stack.run_configuration import for_knowledge_only
 from lightspeed.storage.erasure import ErasedData
 from lightspeed.storage.ownership import Ownership

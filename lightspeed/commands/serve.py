@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from lightspeed.configuration.root import Configuration
+from lightspeed.plan import read_plan
 from lightspeed.server import serve
-from lightspeed.services import read_plan
 from lightspeed.workers import supervise
 
 

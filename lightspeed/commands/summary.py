@@ -8,7 +8,7 @@ from lightspeed.configuration.masking import without_credentials
 from lightspeed.configuration.root import Configuration
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.configuration.storage import PostgreSQLDatabaseConfiguration, SQLiteDatabaseConfiguration
-from lightspeed.services import Plan
+from lightspeed.plan import Plan
 from lightspeed.stack.run_file.tree import is_switched_on
 
 

@@ -1,10 +1,15 @@
 """The section `authorization`: who may do what."""
 
+from collections.abc import Iterator, Mapping
+
 from pydantic import Field
 
 from lightspeed.configuration.fields import Text
-from lightspeed.configuration.section import Section
+from lightspeed.configuration.section import KeyPath, Section
 from lightspeed.identity.actions import Action
+
+EVERYONE = "*"
+"""The role that every caller has."""
 
 
 class AccessRule(Section):
@@ -13,8 +18,22 @@ class AccessRule(Section):
     role: Text = Field(description="Role; everyone has `*`.")
     actions: tuple[Action, ...] = Field(description="Actions that the role may do.")
 
+    def problems(self) -> Iterator[tuple[KeyPath, str]]:
+        if Action.ADMIN in self.actions and len(set(self.actions)) > 1:
+            yield ("actions",), "`admin` implies all other actions, and stands alone"
+
 
 class AuthorizationConfiguration(Section):
     """Access rules."""
 
-    access_rules: tuple[AccessRule, ...] = Field((), description="Rules.")
+    access_rules: tuple[AccessRule, ...] = Field(
+        (), description="Rules; without any, everyone's data is their own."
+    )
+
+    @property
+    def granted(self) -> Mapping[str, frozenset[Action]]:
+        """Actions by role."""
+        found: dict[str, frozenset[Action]] = {}
+        for rule in self.access_rules:
+            found[rule.role] = found.get(rule.role, frozenset()) | frozenset(rule.actions)
+        return found

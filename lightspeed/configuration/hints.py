@@ -26,7 +26,6 @@ def hints(configuration: Configuration, stores: Collection[str] | None = None) -
         *_servers(configuration),
         *_quotas(configuration),
         *_identity(configuration),
-        *_access(configuration),
     ]
 
 
@@ -114,28 +113,29 @@ def _servers(configuration: Configuration) -> Iterator[str]:
 
 def _quotas(configuration: Configuration) -> Iterator[str]:
     quotas = configuration.quota_handlers
-    stored = quotas.sqlite is not None or quotas.postgres is not None
-    if quotas.limiters and not stored:
-        yield "quota_handlers.limiters: limit nothing without `sqlite` or `postgres`"
-    if quotas.enable_token_history and not stored:
-        yield "quota_handlers.enable_token_history: has no effect without `sqlite` or `postgres`"
-    if configuration.rlsapi_v1.quota_subject and not (quotas.limiters and stored):
-        yield "rlsapi_v1.quota_subject: has no effect without a limiter and a database in `quota_handlers`"
+    if configuration.rlsapi_v1.quota_subject and not (quotas.limiters or quotas.enable_token_history):
+        yield "rlsapi_v1.quota_subject: has no effect without limiters or token history in `quota_handlers`"
 
 
 def _identity(configuration: Configuration) -> Iterator[str]:
     authentication = configuration.authentication
+    cluster = ("k8s", "trusted-proxy")
     blocks = {
-        "jwk_config": "jwk-token",
-        "api_key_config": "api-key-token",
-        "rh_identity_config": "rh-identity",
-        "k8s_cluster_api": "k8s",
-        "k8s_ca_cert_path": "k8s",
-        "skip_tls_verification": "k8s",
+        "jwk_config": ("jwk-token",),
+        "api_key_config": ("api-key-token",),
+        "rh_identity_config": ("rh-identity",),
+        "trusted_proxy_config": ("trusted-proxy",),
+        "k8s_cluster_api": cluster,
+        "k8s_ca_cert_path": cluster,
+        "skip_tls_verification": cluster,
     }
-    for key, module in blocks.items():
-        if getattr(authentication, key) and authentication.module != module:
-            yield f"authentication.{key}: has no effect; the module is `{authentication.module}`, not `{module}`"
+    for key, modules in blocks.items():
+        if getattr(authentication, key) and authentication.module not in modules:
+            wanted = "` or `".join(modules)
+            yield f"authentication.{key}: has no effect; the module is `{authentication.module}`, not `{wanted}`"
+    for key in ("skip_for_health_probes", "skip_for_metrics"):
+        if getattr(authentication, key) and authentication.module in {"noop", "noop-with-token"}:
+            yield f"authentication.{key}: has no effect with the module `{authentication.module}`"
 
 
 def _holds_something(file: Path) -> bool:
@@ -143,21 +143,3 @@ def _holds_something(file: Path) -> bool:
         return file.is_file() and file.stat().st_size > 0
     except OSError:
         return False
-
-
-def _access(configuration: Configuration) -> Iterator[str]:
-    authentication = configuration.authentication
-    if not (configuration.authorization and configuration.authorization.access_rules):
-        return
-    if authentication.module == "rh-identity":
-        return
-    rules = authentication.jwk_config.jwt_configuration.role_rules if authentication.jwk_config else ()
-    if authentication.module != "jwk-token":
-        yield f"authorization.access_rules: are not used by the authentication module `{authentication.module}`"
-    elif not rules:
-        yield "authorization.access_rules: are not used without `role_rules` in `authentication.jwk_config`"
-    else:
-        roles = {"*", *(role for rule in rules for role in rule.roles)}
-        for position, access in enumerate(configuration.authorization.access_rules):
-            if access.role not in roles:
-                yield f"authorization.access_rules[{position}].role: no rule gives anyone the role `{access.role}`"

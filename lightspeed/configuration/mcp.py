@@ -50,7 +50,13 @@ class ModelContextProtocolServer(Section):
     )
     headers: tuple[str, ...] = Field((), description="Headers of the request that are passed on.")
     require_approval: Approval = Field("never", description="Calls that a person must approve.")
-    timeout: PositiveInt | None = Field(None, description="Longest call, seconds.")
+    timeout: PositiveInt | None = Field(None, description="Longest call, seconds; 30 where it is not given.")
+    max_result_characters: PositiveInt = Field(
+        100_000, description="Longest text of a tool's result, characters; the rest is cut."
+    )
+    tool_list_seconds: PositiveInt = Field(
+        300, description="How long a list of tools is used before it is asked for again, seconds."
+    )
 
     def problems(self) -> Iterator[tuple[KeyPath, str]]:
         for position, header in enumerate(self.headers):

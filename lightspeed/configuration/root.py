@@ -6,12 +6,13 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from lightspeed.configuration.authentication import AuthenticationConfiguration
-from lightspeed.configuration.authorization import AuthorizationConfiguration
+from lightspeed.configuration.authorization import EVERYONE, AuthorizationConfiguration
 from lightspeed.configuration.azure import AzureEntraIdConfiguration
 from lightspeed.configuration.customization import Customization
 from lightspeed.configuration.inference import CompactionConfiguration, InferenceConfiguration
 from lightspeed.configuration.llama_stack import LlamaStackConfiguration
 from lightspeed.configuration.mcp import ApprovalsConfiguration, ModelContextProtocolServer
+from lightspeed.configuration.mcp_registration import McpRegistrationConfiguration
 from lightspeed.configuration.quota import QuotaHandlersConfiguration
 from lightspeed.configuration.rag import (
     OKP,
@@ -22,6 +23,7 @@ from lightspeed.configuration.rag import (
 )
 from lightspeed.configuration.retention import RetentionConfiguration
 from lightspeed.configuration.rlsapi import RlsapiV1Configuration
+from lightspeed.configuration.saved_prompts import SavedPromptsConfiguration
 from lightspeed.configuration.section import KeyPath, Section, repeated
 from lightspeed.configuration.service import ServiceConfiguration
 from lightspeed.configuration.skills import SkillsConfiguration
@@ -44,6 +46,9 @@ class Configuration(Section):
     database: DatabaseConfiguration = Field(DatabaseConfiguration(), description="The main database.")
     retention: RetentionConfiguration = Field(RetentionConfiguration(), description="How long data is kept.")
     mcp_servers: tuple[ModelContextProtocolServer, ...] = Field((), description="MCP servers.")
+    mcp_registration: McpRegistrationConfiguration = Field(
+        McpRegistrationConfiguration(), description="MCP servers of users."
+    )
     authentication: AuthenticationConfiguration = Field(
         AuthenticationConfiguration(), description="Who is asking."
     )
@@ -68,6 +73,9 @@ class Configuration(Section):
     okp: OkpConfiguration = Field(OkpConfiguration(), description="The Offline Knowledge Portal.")
     reranker: RerankerConfiguration = Field(RerankerConfiguration(), description="Reranking of chunks.")
     skills: SkillsConfiguration | None = Field(None, description="Agent skills.")
+    saved_prompts: SavedPromptsConfiguration = Field(
+        SavedPromptsConfiguration(), description="Texts that users keep for later."
+    )
 
     def problems(self) -> Iterator[tuple[KeyPath, str]]:
         for position in repeated([server.name for server in self.mcp_servers]):
@@ -80,6 +88,12 @@ class Configuration(Section):
         if self.inference.providers and self.llama_stack.library_client_config_path:
             path = ("inference", "providers")
             yield path, "cannot be given beside `llama_stack.library_client_config_path`; list them there"
+        for position, rule in enumerate(self.authorization.access_rules if self.authorization else ()):
+            if rule.role not in _possible_roles(self.authentication):
+                yield (
+                    ("authorization", "access_rules", position, "role"),
+                    f"`{rule.role}` is given to nobody by the authentication module in use",
+                )
         subject = self.rlsapi_v1.quota_subject
         if subject in {"org_id", "system_id"} and self.authentication.module != "rh-identity":
             path = ("rlsapi_v1", "quota_subject")
@@ -93,3 +107,15 @@ class Configuration(Section):
             # The model is frozen for everyone but its own validation.
             object.__setattr__(self, "reranker", reranker)
         return self
+
+
+def _possible_roles(authentication: AuthenticationConfiguration) -> frozenset[str]:
+    """The roles that the module in use can give to a caller."""
+    roles = {EVERYONE}
+    if authentication.module == "jwk-token" and authentication.jwk_config is not None:
+        for rule in authentication.jwk_config.jwt_configuration.role_rules:
+            roles.update(rule.roles)
+    if authentication.module == "api-key-token" and authentication.api_key_config is not None:
+        for key in authentication.api_key_config.keys:
+            roles.update(key.roles)
+    return frozenset(roles)

@@ -50,7 +50,7 @@ class CORSConfiguration(Section):
 
 
 class LimitsConfiguration(Section):
-    """How much one request may ask for."""
+    """How much one request may ask for, and how many there may be."""
 
     max_body_bytes: PositiveInt = Field(20 * 1024 * 1024, description="Request body, bytes.")
     max_query_characters: PositiveInt = Field(200_000, description="Question, characters.")
@@ -58,6 +58,15 @@ class LimitsConfiguration(Section):
     max_attachment_characters: PositiveInt = Field(2_000_000, description="One attachment, characters.")
     max_tool_rounds: PositiveInt = Field(10, description="Rounds of tool calls in one turn.")
     turn_timeout_seconds: PositiveInt = Field(600, description="Longest time of one turn, seconds.")
+    requests_per_minute: NonNegativeInt = Field(
+        0, description="Requests of one user to one process; 0 is any."
+    )
+    max_concurrent_turns: NonNegativeInt = Field(
+        0, description="Turns at once in one process; 0 is any number."
+    )
+    max_concurrent_turns_per_user: NonNegativeInt = Field(
+        0, description="Turns of one user at once in one process; 0 is any number."
+    )
 
 
 class ServiceConfiguration(Section):

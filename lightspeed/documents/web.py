@@ -1,7 +1,6 @@
 """Reading pages from the web, only from hosts that are named and only from addresses that are checked."""
 
 import codecs
-import socket
 from collections.abc import Iterable
 from dataclasses import replace
 from email.message import Message
@@ -9,10 +8,10 @@ from pathlib import PurePosixPath
 
 import anyio
 import httpx
-from anyio import getaddrinfo, to_thread
+from anyio import to_thread
 
 from lightspeed import __version__
-from lightspeed.documents.addresses import refusal
+from lightspeed.documents.addresses import addresses_of, normal_host, refusal
 from lightspeed.documents.document import MAX_BYTES, Document, UnsupportedFormat, parse_document
 from lightspeed.documents.finding import DocumentError
 from lightspeed.documents.formats.registry import format_of
@@ -64,7 +63,7 @@ class PageReader:
         max_bytes: int = MAX_BYTES,
         seconds: float = 120.0,
     ) -> None:
-        self._hosts = frozenset(_normal(host) for host in hosts)
+        self._hosts = frozenset(normal_host(host) for host in hosts)
         self._allow_private = allow_private
         self._max_bytes = max_bytes
         self._seconds = seconds
@@ -102,7 +101,7 @@ class PageReader:
             raise DocumentError(str(bare), "an address must not hold a user name or a password")
         if url.scheme not in ("http", "https") or not url.host:
             raise DocumentError(str(url), "only http and https addresses are read")
-        if _normal(url.host) not in self._hosts:
+        if normal_host(url.host) not in self._hosts:
             raise DocumentError(str(url), f"the host is not allowed (--allow-url {url.host})")
         return url
 
@@ -145,10 +144,9 @@ class PageReader:
         host = url.raw_host.decode("ascii").strip("[]")
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            found = await getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await addresses_of(host, port)
         except OSError:
             raise DocumentError(str(url), "unknown host") from None
-        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
         for address in addresses:
             if reason := refusal(address, allow_private=self._allow_private):
                 raise DocumentError(str(url), reason)
@@ -178,15 +176,6 @@ def _client() -> httpx.AsyncClient:
         trust_env=False,
         headers={"User-Agent": f"lightspeed/{__version__}", "Accept-Encoding": "identity"},
     )
-
-
-def _normal(host: str) -> str:
-    """A host name to compare: without brackets, a dot at its end and capitals, in ASCII."""
-    host = host.strip().strip("[]").rstrip(".").lower()
-    try:
-        return httpx.URL(scheme="http", host=host).raw_host.decode("ascii").strip("[]")
-    except httpx.InvalidURL:
-        return host
 
 
 def _format_and_charset(url: httpx.URL, response: httpx.Response) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from starlette.requests import Request
 from lightspeed.errors import BadRequest
 from lightspeed.identity.authentication import DEFAULT_USER_ID, DEFAULT_USERNAME
 from lightspeed.identity.principal import Principal
+from lightspeed.identity.user_names import LONGEST, is_plain
 
 
 class NoAuthentication:
@@ -20,8 +21,10 @@ class NoAuthentication:
 
 
 def requested_user(request: Request) -> str:
-    """The id in the query parameter `user_id`. Raises BadRequest if it is empty."""
+    """The id in the query parameter `user_id`. Raises BadRequest if it is empty or cannot name a user."""
     user_id = request.query_params.get("user_id", DEFAULT_USER_ID)
     if not user_id:
-        raise BadRequest("user_id cannot be empty", response="Invalid user")
+        raise BadRequest("user_id cannot be empty")
+    if not is_plain(user_id):
+        raise BadRequest(f"user_id must have at most {LONGEST} characters, and no control characters")
     return user_id

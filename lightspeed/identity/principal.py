@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-EVERYONE = "*"
-"""The role that every caller has."""
+from lightspeed.configuration.authorization import EVERYONE
 
 
 @dataclass(frozen=True, slots=True)

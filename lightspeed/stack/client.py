@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +17,8 @@ from openai import AsyncStream
 
 from lightspeed.configuration.masking import hidden, secrets
 from lightspeed.errors import LightspeedError, ModelRefused, ProviderUnavailable, StartupError
+from lightspeed.stack.azure_provider import sign_with_tokens
+from lightspeed.stack.azure_tokens import AzureTokens
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.connections import ConnectionPool, keep_connections, opened_streams
 from lightspeed.stack.embedding import TokenCounter, token_counter
@@ -77,8 +79,9 @@ class EmbeddedStack:
     `provider_list` are its providers, `watch` knows how they are.
     """
 
-    def __init__(self, client: LibraryClient) -> None:
+    def __init__(self, client: LibraryClient, azure_tokens: AzureTokens | None = None) -> None:
         self._client = client
+        self._azure_tokens = azure_tokens
         self._inference = client.impls[Api.inference]
         self._models: list[Model] = []
         self._models_read_at = float("-inf")
@@ -105,20 +108,33 @@ class EmbeddedStack:
         source: str = "run.yaml",
         progress: Callable[[str], None] = lambda _: None,
         strict: bool = True,
+        azure_tokens: AzureTokens | None = None,
     ) -> "EmbeddedStack":
         """Start all providers of a run configuration (environment variables already substituted).
 
         Unless `strict`, providers that cannot start do not matter, as long as another one may answer questions; they
-        are tried again later. Raises ConfigurationError when a provider or its settings are wrong, StartupError when
+        are tried again later. `azure_tokens` sign the calls of all Azure providers, and are closed with the stack, or
+        if it does not start. Raises ConfigurationError when a provider or its settings are wrong, StartupError when
         one cannot start.
         """
-        configuration, registry = await to_thread.run_sync(_prepare, run_configuration, source)
-        client = LibraryClient(configuration, registry, strict=strict)
-        progress("starting the providers")
+        async with AsyncExitStack() as opened:
+            if azure_tokens is not None:
+                opened.push_async_callback(azure_tokens.close)
+            configuration, registry = await to_thread.run_sync(_prepare, run_configuration, source)
+            client = LibraryClient(configuration, registry, strict=strict)
+            progress("starting the providers")
+            stack = await cls._started(client, run_configuration, azure_tokens)
+            opened.pop_all()
+            return stack
+
+    @classmethod
+    async def _started(
+        cls, client: LibraryClient, run_configuration: Mapping[str, Any], azure_tokens: AzureTokens | None
+    ) -> "EmbeddedStack":
         stack = None
         try:
             await client.initialize()
-            stack = cls(client)
+            stack = cls(client, azure_tokens)
             await stack._settle()
         except Exception as error:
             if stack is not None:
@@ -134,6 +150,8 @@ class EmbeddedStack:
     async def close(self) -> None:
         await self.watch.close()
         await self._close_connections()
+        if self._azure_tokens is not None:
+            await self._azure_tokens.close()
         await self._client.shutdown()
 
     async def _close_connections(self) -> None:
@@ -238,6 +256,8 @@ class EmbeddedStack:
 
     def _prepare_provider(self, provider: Any) -> None:
         remember_models(provider)
+        if self._azure_tokens is not None:
+            sign_with_tokens(provider, self._azure_tokens)
         pool = keep_connections(provider)
         if pool is not None:
             self._pools.append(pool)

@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Text,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     literal,
@@ -36,6 +38,15 @@ _EXCHANGES = (
     .where(_turns.c.conversation_id == bindparam("conversation_id"))
     .order_by(_turns.c.number.desc())
     .limit(bindparam("last"))
+)
+# Only those are read whose text may hold the name: results can be long.
+_TOOL_USES = (
+    select(_turns.c.tool_calls, _turns.c.tool_results)
+    .where(
+        _turns.c.conversation_id == bindparam("conversation_id"),
+        cast(_turns.c.tool_calls, Text).like(bindparam("tool_name", type_=Text)),
+    )
+    .order_by(_turns.c.number)
 )
 # In the order of last messages.
 _PLACE = tuple_(_conversations.c.last_message_at, _conversations.c.id)
@@ -109,6 +120,17 @@ class Conversations:
         def find(connection: Connection) -> list[Exchange]:
             rows = connection.execute(_EXCHANGES, {"conversation_id": conversation_id, "last": last}).all()
             return [Exchange(**row._mapping) for row in reversed(rows)]
+
+        return await self._database.read(find)
+
+    async def tool_uses(
+        self, conversation_id: str, tool_name: str
+    ) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+        """Calls and results of the turns that may have called a tool, oldest first."""
+
+        def find(connection: Connection) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+            parameters = {"conversation_id": conversation_id, "tool_name": f'%"{tool_name}"%'}
+            return [(row[0], row[1]) for row in connection.execute(_TOOL_USES, parameters)]
 
         return await self._database.read(find)
 

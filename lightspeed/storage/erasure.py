@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Protocol
 
 from lightspeed.errors import StorageError
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.feedback import FeedbackStore
+from lightspeed.storage.paused_turns import PausedTurns
 from lightspeed.storage.pending import PendingTurns
 from lightspeed.storage.records import Conversation
 from lightspeed.storage.transcripts import Transcripts
@@ -23,8 +25,13 @@ class ErasedData:
     transcripts: int = 0
     feedback: int = 0
     pending: int = 0
+    approvals: int = 0
     stores: int = 0
     files: int = 0
+    saved_prompts: int = 0
+    authorships: int = 0
+    mcp_servers: int = 0
+    usage: int = 0
 
     def __add__(self, other: "ErasedData") -> "ErasedData":
         names = [field.name for field in fields(self)]
@@ -34,8 +41,15 @@ class ErasedData:
         return self != ErasedData()
 
 
+class Belongings(Protocol):
+    """What a user has that belongs to no conversation."""
+
+    async def count_user(self, user_id: str) -> int: ...
+    async def erase_user(self, user_id: str) -> int: ...
+
+
 class Erasure:
-    """Removes conversations with their turns, transcripts and feedback. All methods raise StorageError.
+    """Removes conversations with their turns, approvals, transcripts and feedback. All methods raise StorageError.
 
     Files go first: whoever is cut off finds the conversation still, and can remove it again.
     """
@@ -47,8 +61,13 @@ class Erasure:
         *,
         transcripts: Transcripts | None,
         feedback: FeedbackStore | None,
+        paused: PausedTurns | None = None,
+        belongings: Mapping[str, Belongings] | None = None,
     ) -> None:
+        """`belongings` go by their names in ErasedData."""
         self._conversations = conversations
+        self._paused = paused
+        self._belongings = belongings or {}
         self._pending = pending
         self._transcripts = transcripts
         self._feedback = feedback
@@ -56,6 +75,8 @@ class Erasure:
     async def conversation(self, conversation_id: str) -> bool:
         """Remove one conversation. False if it is not there."""
         waiting = (await self._pending.participants()).get(conversation_id, set())
+        if self._paused is not None:
+            waiting = waiting | await self._paused.participants(conversation_id)
         recorded = await self._conversations.participants(conversation_id)
         if not waiting and not recorded:
             return False
@@ -63,20 +84,33 @@ class Erasure:
         await self._remove({conversation_id: waiting | recorded})
         return True
 
+    async def paused_conversation(self, conversation_id: str, user_id: str) -> bool:
+        """Remove a user's conversation of which there is nothing but turns that wait for a person."""
+        if self._paused is None or await self._paused.participants(conversation_id) != {user_id}:
+            return False
+        return await self.conversation(conversation_id)
+
     async def found(self, user_id: str) -> ErasedData:
         """What `user` would remove; of conversations with others, without the files that belong to those."""
         held = await self._conversations.count_user(user_id)
-        return ErasedData(
+        counts = {name: await rows.count_user(user_id) for name, rows in self._belongings.items()}
+        return ErasedData(**counts) + ErasedData(
             held.conversations,
             held.turns,
             await self._transcripts.count_user(user_id) if self._transcripts else 0,
             await self._feedback.count_user(user_id) if self._feedback else 0,
             await self._pending.count_user(user_id),
+            await self._paused.count_user(user_id) if self._paused else 0,
         )
 
     async def user(self, user_id: str) -> ErasedData:
         """Remove all that is known of a user."""
-        erased = ErasedData(pending=await self._pending.discard_user(user_id))
+        erased = ErasedData(
+            pending=await self._pending.discard_user(user_id),
+            approvals=await self._paused.erase_user(user_id) if self._paused else 0,
+        )
+        for name, rows in self._belongings.items():
+            erased += ErasedData(**{name: await rows.erase_user(user_id)})
         erased += await self._files_by(user_id)
         while owned := await self._conversations.newest(user_id, limit=_AT_ONCE):
             ids = [conversation.id for conversation in owned]
@@ -126,6 +160,9 @@ class Erasure:
         transcripts = await self._transcripts_of(participants)
         feedback = await self._feedback_on(participants)
         gone = await self._conversations.take_away(participants, resting_since=resting_since)
+        if self._paused is not None:
+            # Also where nothing but a turn that waits is there of a conversation.
+            await self._paused.erase_conversations(gone if resting_since else participants)
         # Again: a turn that ended meanwhile may have written its transcript.
         transcripts += await self._transcripts_of(gone)
         return ErasedData(len(gone), 0, transcripts, feedback)

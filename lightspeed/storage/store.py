@@ -1,6 +1,6 @@
 """Everything that is kept, where the configuration says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +8,22 @@ from anyio import to_thread
 
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError
+from lightspeed.storage.approvals import Approvals
 from lightspeed.storage.connecting import database_for
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.database import Database
-from lightspeed.storage.erasure import Erasure
+from lightspeed.storage.erasure import Belongings, Erasure
 from lightspeed.storage.feedback import FeedbackStore
 from lightspeed.storage.files import remove_stale_temporaries
 from lightspeed.storage.interrupts import Interrupts
+from lightspeed.storage.mcp_servers import RegisteredServers
+from lightspeed.storage.ownership import Ownership
+from lightspeed.storage.paused_turns import PausedTurns
 from lightspeed.storage.pending import PendingTurns
+from lightspeed.storage.prompts import Prompts
+from lightspeed.storage.quota_place import Place, configured_quotas
+from lightspeed.storage.quotas import Quotas
+from lightspeed.storage.saved_prompts import SavedPrompts
 from lightspeed.storage.switches import Switches
 from lightspeed.storage.transcripts import Transcripts
 
@@ -25,17 +33,25 @@ class Store:
     """Used between `open()` and `close()`.
 
     `transcripts` and `feedback` are there when they have a directory, also while nothing is added to them: what they
-    hold can still be erased.
+    hold can still be erased. `belongings` are what users have beside conversations, by its name in ErasedData.
     """
 
     databases: Sequence[Database]
     conversations: Conversations
     interrupts: Interrupts
+    paused_turns: PausedTurns
+    approvals: Approvals
     switches: Switches
+    ownership: Ownership
+    mcp_servers: RegisteredServers
+    prompts: Prompts
+    saved_prompts: SavedPrompts
+    quotas: Quotas | None
     pending: PendingTurns
     transcripts: Transcripts | None
     feedback: FeedbackStore | None
     erasure: Erasure
+    belongings: Mapping[str, Belongings]
     directories: Sequence[Path]
 
     async def open(self) -> None:
@@ -63,21 +79,48 @@ class Store:
 
 def configured_store(configuration: Configuration, state: Path) -> Store:
     """Nothing is opened yet; `state` is the service's own directory. Raises ConfigurationError."""
-    main = _main_database(configuration)
+    place, main = _main_database(configuration)
     database, conversations = _conversations(configuration, main)
+    known = {place: main}
+    if history := _history_place(configuration):
+        known.setdefault(history, database)
+    quotas = configured_quotas(configuration, known)
     collection = configuration.user_data_collection
     transcripts = Transcripts(collection.transcripts_storage) if collection.transcripts_storage else None
     feedback = FeedbackStore(collection.feedback_storage) if collection.feedback_storage else None
     pending = PendingTurns(state / "pending")
+    paused = PausedTurns(main)
+    servers, prompts, saved_prompts = RegisteredServers(main), Prompts(main), SavedPrompts(main)
+    belongings: dict[str, Belongings] = {
+        "saved_prompts": saved_prompts,
+        "authorships": prompts,
+        "mcp_servers": servers,
+        **({"usage": quotas} if quotas is not None else {}),
+    }
     return Store(
-        databases=[main] if database is main else [main, database],
+        databases=list(dict.fromkeys([main, database, *([quotas.database] if quotas else [])])),
         conversations=conversations,
         interrupts=Interrupts(main),
+        paused_turns=paused,
+        approvals=Approvals(main),
         switches=Switches(main),
+        ownership=Ownership(main),
+        mcp_servers=servers,
+        prompts=prompts,
+        saved_prompts=saved_prompts,
+        quotas=quotas,
         pending=pending,
         transcripts=transcripts,
         feedback=feedback,
-        erasure=Erasure(conversations, pending, transcripts=transcripts, feedback=feedback),
+        erasure=Erasure(
+            conversations,
+            pending,
+            transcripts=transcripts,
+            feedback=feedback,
+            paused=paused,
+            belongings=belongings,
+        ),
+        belongings=belongings,
         directories=[
             directory
             for directory in (collection.transcripts_storage, collection.feedback_storage, state / "pending")
@@ -86,11 +129,16 @@ def configured_store(configuration: Configuration, state: Path) -> Store:
     )
 
 
-def _main_database(configuration: Configuration) -> Database:
+def _main_database(configuration: Configuration) -> tuple[Place, Database]:
     place = configuration.database.sqlite or configuration.database.postgres
     if place is None:
         raise ConfigurationError("database: neither `sqlite` nor `postgres` is given")
-    return database_for(place)
+    return place, database_for(place)
+
+
+def _history_place(configuration: Configuration) -> Place | None:
+    cache = configuration.conversation_cache
+    return None if cache.type in {"memory", "noop"} else cache.sqlite or cache.postgres
 
 
 def _conversations(configuration: Configuration, main: Database) -> tuple[Database, Conversations]:
@@ -101,7 +149,7 @@ def _conversations(configuration: Configuration, main: Database) -> tuple[Databa
         return database, Conversations(database, most=cache.memory.max_entries)
     if cache.type == "noop":
         return main, Conversations(main, keeps_content=False)
-    place = cache.sqlite or cache.postgres
+    place = _history_place(configuration)
     if place is None or place in (configuration.database.sqlite, configuration.database.postgres):
         return main, Conversations(main)
     database = database_for(place)

@@ -10,7 +10,7 @@ _FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60
 _RATES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)  # tokens a second
 
 type Phase = Literal["retrieve", "generate", "record"]
-type Outcome = Literal["completed", "failed", "interrupted"]
+type Outcome = Literal["completed", "failed", "interrupted", "paused"]
 
 
 class Face(StrEnum):

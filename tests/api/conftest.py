@@ -21,7 +21,7 @@ from lightspeed.errors import Forbidden, LightspeedError
 from lightspeed.identity.access import without_rules
 from lightspeed.identity.actions import Action
 from lightspeed.identity.principal import Principal
-from lightspeed.services import Plan
+from lightspeed.plan import Plan
 from lightspeed.storage.conversations import Conversations
 from lightspeed.storage.database import Database
 from tests.embedded import run_configuration

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from lightspeed.api.endpoint import Call, Endpoint, Gates
+from lightspeed.api.endpoint import Call, Endpoint
 from lightspeed.api.errors import exception_handlers
+from lightspeed.api.gates import Gates
 from lightspeed.api.middleware import middleware
 from lightspeed.api.routing import routes
 from lightspeed.errors import Forbidden, Unauthorized
@@ -71,12 +72,22 @@ def ask(handler: Any = answer, **changes: Any) -> Endpoint:
     return Endpoint("POST", "/v1/query", handler, **(declared | changes))
 
 
-async def authenticate(request: Request) -> Principal:
+class NamedUsers:
     """`Authorization: <user>`; nobody without it."""
-    user = request.headers.get("authorization")
-    if user is None:
-        raise Unauthorized("No Authorization header found", headers={"WWW-Authenticate": "Bearer"})
-    return Principal(user, user, token="t0ken")
+
+    credentials: str | None = "authorization"
+
+    async def __call__(self, request: Request) -> Principal:
+        user = request.headers.get("authorization")
+        if user is None:
+            raise Unauthorized("No Authorization header found", headers={"WWW-Authenticate": "Bearer"})
+        return Principal(user, user, token="t0ken")
+
+    async def close(self) -> None:
+        pass
+
+
+authenticate = NamedUsers()
 
 
 def authorize(principal: Principal, action: Action) -> None:

@@ -211,7 +211,7 @@ async def test_two_applications_keep_their_services_apart() -> None:
 
 
 def test_services_come_from_the_application_unless_told() -> None:
-    from lightspeed.api.endpoint import Gates
+    from lightspeed.api.gates import Gates
     from tests.api.declared_api import authenticate, authorize
 
     class Fake:

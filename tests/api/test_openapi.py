@@ -4,7 +4,7 @@ import pytest
 from openapi_pydantic import OpenAPI, SecurityScheme
 
 from lightspeed.api.endpoint import Access, Endpoint
-from lightspeed.api.openapi import openapi_document
+from lightspeed.api.openapi import credentials_scheme, openapi_document
 from lightspeed.api.openapi_3_0 import as_3_0
 from lightspeed.errors import NotFound, PromptTooLong, Unprocessable
 from tests.api.declared_api import Answer, Filter, answer, ask
@@ -146,3 +146,18 @@ def test_words_of_3_0() -> None:
 )
 def test_each_word_of_3_0(new: dict[str, Any], old: dict[str, Any]) -> None:
     assert as_3_0({"x": new})["x"] == old
+
+
+def test_how_credentials_are_given() -> None:
+    assert credentials_scheme(None) == {}
+    bearer = document(ask(), security_schemes=credentials_scheme("authorization"))
+    assert bearer["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    header = document(ask(), security_schemes=credentials_scheme("x-rh-identity"))
+    scheme = {"type": "apiKey", "in": "header", "name": "x-rh-identity"}
+    assert header["components"]["securitySchemes"] == {"x-rh-identity": scheme}
+
+
+def test_the_action_that_a_caller_needs() -> None:
+    built = document(ask(description="One answer."), get("/public"))
+    assert built["paths"]["/v1/query"]["post"]["description"] == "One answer. Needs the action `query`."
+    assert "description" not in built["paths"]["/public"]["get"]

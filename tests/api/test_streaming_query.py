@@ -50,7 +50,9 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(service: Service, user: str = "alice", **body: Any) -> AsyncIterator[Stream]:
+async def streaming(
+    service: Service, user: str = "alice", *, authorization: str = "", **body: Any
+) -> AsyncIterator[Stream]:
     """A stream that is read to its end when the test is done with it."""
     stream = Stream()
     content = json.dumps({"query": "Count.", **body}).encode()
@@ -60,7 +62,10 @@ async def streaming(service: Service, user: str = "alice", **body: Any) -> Async
         "method": "POST",
         "path": "/v1/streaming_query",
         "query_string": f"user_id={user}".encode(),
-        "headers": [(b"content-type", b"application/json")],
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"authorization", authorization.encode()),
+        ],
     }
     question = iter([{"type": "http.request", "body": content, "more_body": False}])
 

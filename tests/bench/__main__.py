@@ -14,12 +14,13 @@ from types import FrameType
 
 from tests.bench import report, service
 from tests.bench.footprint import LIBRARIES, Footprint, footprint, start_repeatedly, wait_until_ready
+from tests.bench.identity import IdentityCost, identity_costs
 from tests.bench.process import Child, DidNotStartError
 from tests.bench.rounds import Case, FaultError, Measurement, cases, measure
 from tests.bench.scrapes import Scrape, scrapes, wait_for_workers
 from tests.bench.storage import Timing, timings
 
-_PARTS = ("floor", "service", "start", "default", "storage", "metrics")
+_PARTS = ("floor", "service", "start", "default", "storage", "metrics", "identity")
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Findings:
     footprints: list[Footprint] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     scrapes: list[Scrape] = field(default_factory=list)
+    identity: list[IdentityCost] = field(default_factory=list)
 
 
 class Bench:
@@ -55,6 +57,9 @@ class Bench:
                 self._throughput(upstream, wanted)
             if "metrics" in self._parts:
                 self._scrape(upstream)
+            if "identity" in self._parts:
+                folder = self._new_folder("identity")
+                self.findings.identity += identity_costs(folder, upstream, requests=500 * self._rounds)
             if "default" in self._parts:
                 self._start("default", service.default_service)
 
@@ -118,6 +123,9 @@ def show(findings: Findings, wanted: Sequence[Case]) -> None:
     if findings.scrapes:
         print(*report.scrapes(findings.scrapes), sep="\n")
         print("\nEach path is asked every 20 ms while the streams run.")
+    if findings.identity:
+        print(*report.identity(findings.identity), sep="\n")
+        print("\nMedians of GET /v1/info on one connection; with access rules but for `noop`.")
     if findings.timings:
         print(*report.storage(findings.timings), sep="\n")
         print("\nMedians in milliseconds; the floor does the same with bare statements of the driver.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.footprint import Footprint
+from tests.bench.identity import IdentityCost
 from tests.bench.rounds import Case, Measurement, summary
 from tests.bench.scrapes import Scrape
 from tests.bench.storage import Timing
@@ -80,6 +81,13 @@ def scrapes(measured: Sequence[Scrape]) -> Iterable[str]:
     for one in measured:
         rate = f"{one.tokens_rate:.0f}" if one.streams else ""
         yield _row(f"`{one.path}`, {one.name}", str(one.streams), f"{one.p50:.1f}", f"{one.p99:.1f}", rate)
+
+
+def identity(measured: Sequence[IdentityCost]) -> Iterable[str]:
+    yield _row("", "p50 ms", "added ms")
+    yield _row("---", "---:", "---:")
+    for one in measured:
+        yield _row(f"`{one.module}`", f"{one.p50:.2f}", f"{one.added:.2f}")
 
 
 def _ratio(measurements: Sequence[Measurement], case: Case, name: str) -> float:

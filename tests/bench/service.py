@@ -2,6 +2,7 @@
 
 import string
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,8 +27,11 @@ def floor(folder: Path, upstream: str) -> Child:
     return Child("floor", arguments, port=port, log=folder / "floor.log", environment={})
 
 
-def remote_service(folder: Path, upstream: str, workers: int = 1) -> Child:
-    """Our service with the scripted model as its only provider; `folder` is empty and becomes its state."""
+def remote_service(folder: Path, upstream: str, workers: int = 1, **sections: Any) -> Child:
+    """Our service with the scripted model as its only provider; `folder` is empty and becomes its state.
+
+    `sections` replace those of its configuration.
+    """
     port = free_port()
     values = {
         "port": port,
@@ -39,6 +43,9 @@ def remote_service(folder: Path, upstream: str, workers: int = 1) -> Child:
     for name in ("lightspeed-stack.yaml", "run.yaml"):
         template = string.Template((_CONFIG / name).read_text())
         (folder / name).write_text(template.substitute(values))
+    if sections:
+        file = folder / "lightspeed-stack.yaml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | sections))
     return _service("service, remote provider", folder, port)
 
 

@@ -19,6 +19,7 @@ from lightspeed.commands.purge import purge_command
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError
 from lightspeed.storage.pending import PendingTurn
+from lightspeed.storage.registered_server import RegisteredServer
 from lightspeed.storage.store import Store, configured_store
 from tests.postgresql import Postgresql
 from tests.storage.turns import a_turn, following
@@ -75,6 +76,14 @@ class Kept:
             assert store.feedback is not None
             await store.feedback.store("alice", {"conversation_id": own.conversation_id})
             await store.pending.add(PendingTurn(following(own), begins=False))
+            for user in ("alice", "bob"):
+                await store.saved_prompts.add(
+                    user, own.conversation_id, SECRET if user == "alice" else "", most=5
+                )
+                await store.prompts.add(user, "Tell me.", [])
+                address = "http://mcp.example/" + (SECRET if user == "alice" else "")
+                server = RegisteredServer(f"of-{user}", user, address, "mcp", NOW, {})
+                await store.mcp_servers.add(server, limit=5)
 
         self.with_store(fill)
 
@@ -120,9 +129,11 @@ def test_all_that_is_kept_of_a_user_is_erased(kept: Kept, capsys: pytest.Capture
     assert kept.purge("alice") == 0
     assert capsys.readouterr().out == (
         "Kept of the user alice: 1 conversation, 1 turn in conversations of others, 2 transcripts, "
-        "1 piece of feedback, 1 turn that waits to be recorded.\n"
+        "1 piece of feedback, 1 turn that waits to be recorded, 1 saved prompt, "
+        "1 version of a prompt that names its author, 1 MCP server.\n"
         "Erased: 1 conversation, 1 turn in conversations of others, 2 transcripts, "
-        "1 piece of feedback, 1 turn that waits to be recorded.\n"
+        "1 piece of feedback, 1 turn that waits to be recorded, 1 saved prompt, "
+        "1 version of a prompt that names its author, 1 MCP server.\n"
     )
     assert kept.left() == {"bob": 1, "files": 1}
     assert kept.purge("alice") == 0

@@ -24,6 +24,9 @@ service:
     max_attachment_characters: 4
     max_tool_rounds: 5
     turn_timeout_seconds: 6
+    requests_per_minute: 7
+    max_concurrent_turns: 8
+    max_concurrent_turns_per_user: 9
 llama_stack:
   url: https://stack.example:8321
   api_key: key
@@ -59,6 +62,9 @@ mcp_servers:
   headers: [X-Trace]
   require_approval: {always: [write], never: [read]}
   timeout: 5
+  max_result_characters: 6
+  tool_list_seconds: 7
+mcp_registration: {enabled: true, allowed_hosts: ["*.example.com", "::1"], allow_private: true, max_servers_per_user: 1}
 authentication:
   module: rh-identity
   skip_tls_verification: true
@@ -66,8 +72,19 @@ authentication:
   skip_for_metrics: true
   k8s_cluster_api: https://k8s.example
   k8s_ca_cert_path: FILE
+  k8s_review_cache_seconds: 0
+  k8s_timeout_seconds: 1
   jwk_config:
     url: https://keys.example/jwks
+    issuer: https://issuer.example
+    audience: [assistant, "https://assistant.example"]
+    algorithms: [RS256, HS256]
+    leeway_seconds: 0
+    require_expiry: false
+    ca_cert_path: FILE
+    timeout_seconds: 1
+    keys_cache_seconds: 2
+    keys_stale_seconds: 0
     jwt_configuration:
       user_id_claim: sub
       username_claim: name
@@ -76,9 +93,10 @@ authentication:
       - {jsonpath: "$.g[*]", operator: match, value: "^a", roles: [r, s]}
       - {jsonpath: "$.g", operator: in, value: [[a], [b]], roles: [r]}
       - {jsonpath: "$.n", operator: equals, value: [3], roles: [r]}
-  api_key_config: {api_key: k}
+  api_key_config: {api_key: k, keys: [{name: ci, key: c, roles: [r]}]}
   rh_identity_config: {required_entitlements: [rhel], max_header_size: 100}
-authorization: {access_rules: [{role: "*", actions: [query, info]}, {role: ops, actions: [admin]}]}
+  trusted_proxy_config: {user_header: X-User, allowed_service_accounts: [{namespace: n, name: a}]}
+authorization: {access_rules: [{role: "*", actions: [query, info]}, {role: "*", actions: [admin]}]}
 customization:
   profile_path: PROFILE
   disable_query_system_prompt: true
@@ -100,7 +118,7 @@ quota_handlers:
   limiters: [{type: user_limiter, name: u, initial_quota: 0, quota_increase: 5, period: 1 day}]
   scheduler: {period: 1, database_reconnection_count: 2, database_reconnection_delay: 3}
   enable_token_history: true
-azure_entra_id: {tenant_id: t, client_id: c, client_secret: s, scope: x}
+azure_entra_id: {tenant_id: t, client_id: c, client_secret: s, scope: x, authority: https://login.example}
 rlsapi_v1: {allow_verbose_infer: true, quota_subject: org_id}
 splunk:
   {enabled: true, url: "https://splunk.example", token_path: FILE, index: i, source: s, timeout: 1, verify_ssl: false}
@@ -108,7 +126,8 @@ deployment_environment: production
 rag: {inline: [docs, okp], tool: [docs, vs_123], max_chunks: 5, max_tokens: 3000, neighbours: 1}
 okp: {rhokp_url: "https://okp.example", offline: false, chunk_filter_query: "product:x"}
 reranker: {enabled: true, model: m}
-skills: {paths: [DIR]}
+skills: {paths: [DIR], max_skills: 1, max_files: 2, max_file_bytes: 3}
+saved_prompts: {max_prompts_per_user: 200, max_display_name_length: 500, max_content_length: 30000}
 """
 
 

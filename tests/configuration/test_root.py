@@ -46,6 +46,9 @@ DEFAULTS: dict[str, Any] = {
             "max_attachment_characters": 2000000,
             "max_tool_rounds": 10,
             "turn_timeout_seconds": 600,
+            "requests_per_minute": 0,
+            "max_concurrent_turns": 0,
+            "max_concurrent_turns_per_user": 0,
         },
     },
     "llama_stack": {
@@ -77,6 +80,12 @@ DEFAULTS: dict[str, Any] = {
     "database": {"sqlite": None, "postgres": None},
     "retention": {"conversations_days": None, "transcripts_days": None, "feedback_days": None},
     "mcp_servers": [],
+    "mcp_registration": {
+        "enabled": False,
+        "allowed_hosts": [],
+        "allow_private": False,
+        "max_servers_per_user": 20,
+    },
     "authentication": {
         "module": "noop",
         "skip_tls_verification": False,
@@ -84,9 +93,12 @@ DEFAULTS: dict[str, Any] = {
         "skip_for_metrics": False,
         "k8s_cluster_api": None,
         "k8s_ca_cert_path": None,
+        "k8s_review_cache_seconds": 10,
+        "k8s_timeout_seconds": 10,
         "jwk_config": None,
         "api_key_config": None,
         "rh_identity_config": None,
+        "trusted_proxy_config": None,
     },
     "authorization": None,
     "customization": None,
@@ -121,12 +133,57 @@ DEFAULTS: dict[str, Any] = {
     "okp": {"rhokp_url": None, "offline": True, "chunk_filter_query": None},
     "reranker": {"enabled": False, "model": "cross-encoder/ms-marco-MiniLM-L6-v2"},
     "skills": None,
+    "saved_prompts": {
+        "max_prompts_per_user": 50,
+        "max_display_name_length": 255,
+        "max_content_length": 10000,
+    },
 }
 
 # Sections that are absent by default: the least that each needs, and what it becomes.
+AUTHENTICATION = {
+    "module": "noop",
+    "jwk_config": {"url": "https://keys/jwks"},
+    "api_key_config": {"keys": [{"name": "ci", "key": "k"}]},
+    "rh_identity_config": {},
+    "trusted_proxy_config": {},
+}
+
 SECTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"authentication": AUTHENTICATION},
+        DEFAULTS["authentication"]
+        | {
+            "jwk_config": {
+                "url": "https://keys/jwks",
+                "jwt_configuration": {
+                    "user_id_claim": "user_id",
+                    "username_claim": "username",
+                    "role_rules": [],
+                },
+                "issuer": None,
+                "audience": None,
+                "algorithms": [
+                    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+                    *("ES256", "ES384", "ES512", "ES256K", "EdDSA"),
+                ],
+                "leeway_seconds": 5,
+                "require_expiry": True,
+                "ca_cert_path": None,
+                "timeout_seconds": 5,
+                "keys_cache_seconds": 3600,
+                "keys_stale_seconds": 86400,
+            },
+            "api_key_config": {
+                "api_key": None,
+                "keys": [{"name": "ci", "key": "**********", "roles": []}],
+            },
+            "rh_identity_config": {"required_entitlements": None, "max_header_size": 8192},
+            "trusted_proxy_config": {"user_header": "X-Forwarded-User", "allowed_service_accounts": None},
+        },
+    ),
     ({"authorization": {}}, {"access_rules": []}),
-    ({"skills": {}}, {"paths": []}),
+    ({"skills": {}}, {"paths": [], "max_skills": 100, "max_files": 100, "max_file_bytes": 100000}),
     (
         {"customization": {}},
         {
@@ -159,6 +216,7 @@ SECTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
             "client_id": "**********",
             "client_secret": "**********",
             "scope": "https://cognitiveservices.azure.com/.default",
+            "authority": "https://login.microsoftonline.com",
         },
     ),
     (
@@ -191,6 +249,8 @@ SECTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
                 "headers": [],
                 "require_approval": "never",
                 "timeout": None,
+                "max_result_characters": 100_000,
+                "tool_list_seconds": 300,
             }
         ],
     ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightspeed.documents.addresses import refusal
+from lightspeed.documents.addresses import addresses_of, normal_host, refusal
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,34 @@ def test_private_addresses_need_the_option(address: str) -> None:
 def test_other_addresses_are_never_read(address: str) -> None:
     assert refusal(address, allow_private=True)
     assert refusal(address, allow_private=False)
+
+
+def test_the_name_of_the_permission() -> None:
+    assert "`allow`" in (refusal("10.0.0.1", allow_private=False, permission="`allow`") or "")
+
+
+@pytest.mark.parametrize(
+    ("host", "normal"),
+    [
+        ("Docs.Example.COM.", "docs.example.com"),
+        ("[::1]", "::1"),
+        (" b\u00fccher.example ", "xn--bcher-kva.example"),
+        ("..", ""),
+    ],
+)
+def test_hosts_to_compare(host: str, normal: str) -> None:
+    assert normal_host(host) == normal
+
+
+@pytest.mark.anyio
+async def test_every_spelling_of_an_address_comes_out_in_its_usual_form() -> None:
+    for spelling in ("127.0.0.1", "2130706433", "0x7f000001", "127.1", "0177.0.0.1"):
+        assert await addresses_of(spelling, 80) == ["127.0.0.1"]
+    assert await addresses_of("::FFFF:7f00:1", 80) == ["::ffff:127.0.0.1"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "x" * 64, ""])
+async def test_hosts_that_nobody_knows(host: str) -> None:
+    with pytest.raises(OSError):  # noqa: PT011 - its text is the system's
+        await addresses_of(host, 80)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lightspeed.documents import web
+from lightspeed.documents import addresses
 from lightspeed.documents.document import (
     Document,
     DocumentError,
@@ -200,7 +200,7 @@ async def test_addresses_are_refused_without_the_network(
     async def never(*_: Any, **__: Any) -> list[Any]:
         raise AssertionError("resolved")
 
-    monkeypatch.setattr(web, "getaddrinfo", never)
+    monkeypatch.setattr(addresses, "getaddrinfo", never)
     pages = PageReader(["docs.example.com"])
     with pytest.raises(DocumentError, match=cause) as caught:
         pages.check(address)
@@ -226,7 +226,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]
         asked.append(host)
         return [(2, 1, 6, "", (address, port)) for address in next(given)]
 
-    monkeypatch.setattr(web, "getaddrinfo", resolve)
+    monkeypatch.setattr(addresses, "getaddrinfo", resolve)
     return asked
 
 

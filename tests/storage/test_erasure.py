@@ -9,9 +9,12 @@ import pytest
 
 from lightspeed.configuration.retention import RetentionConfiguration
 from lightspeed.errors import StorageError
+from lightspeed.storage.approvals import Approval
 from lightspeed.storage.conversations import Conversations
+from lightspeed.storage.database import Database
 from lightspeed.storage.erasure import Erasure
 from lightspeed.storage.feedback import FeedbackStore
+from lightspeed.storage.paused_turns import PausedTurn, PausedTurns
 from lightspeed.storage.pending import PendingTurn, PendingTurns
 from lightspeed.storage.records import TurnRecord
 from lightspeed.storage.retention import Retention
@@ -71,6 +74,40 @@ async def test_a_conversation_goes_with_all_that_belongs_to_it(kept: Kept) -> No
     assert kept.files_about(stays.conversation_id) == 3
     assert len(await kept.conversations.turns(stays.conversation_id)) == 1
     assert not await kept.erasure.conversation(gone.conversation_id)
+
+
+async def test_turns_that_wait_for_a_person_go_with_their_conversation_and_their_user(
+    database: Database, kept: Kept
+) -> None:
+    paused, now = PausedTurns(database), datetime.now(UTC)
+    erasure = Erasure(kept.conversations, kept.pending, transcripts=None, feedback=None, paused=paused)
+    own, other = await kept.keep(a_turn(user_id="alice")), await kept.keep(a_turn(user_id="bob"))
+
+    async def pause(request_id: str, conversation_id: str, user_id: str) -> None:
+        turn = PausedTurn(request_id, conversation_id, user_id, {}, now, now)
+        wanted = Approval(
+            request_id, request_id, conversation_id, user_id, "ops", "wipe", {}, "pending", now, now
+        )
+        await paused.pause(turn, [wanted])
+
+    for number, (conversation_id, user_id) in enumerate(
+        [
+            (own.conversation_id, "alice"),
+            (other.conversation_id, "alice"),
+            (other.conversation_id, "bob"),
+            ("new", "carol"),
+        ]
+    ):
+        await pause(str(number), conversation_id, user_id)
+    assert (await erasure.found("alice")).approvals == 2
+    assert (await erasure.user("alice")).approvals == 2
+    assert await paused.participants(own.conversation_id) == set()
+    assert await paused.participants(other.conversation_id) == {"bob"}
+    assert await erasure.conversation(other.conversation_id)
+    assert await paused.participants(other.conversation_id) == set()
+    assert not await erasure.paused_conversation("new", "bob")
+    assert await erasure.paused_conversation("new", "carol")
+    assert await paused.participants("new") == set()
 
 
 async def test_a_user_goes_everywhere_and_leaves_the_conversations_of_others(kept: Kept) -> None:

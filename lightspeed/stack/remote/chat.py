@@ -29,7 +29,10 @@ class RemoteChat:
         """
         await self._server.presence.require()
         try:
-            answer = await create_completion(self._server.openai, **request.arguments())
+            credentials = await self._server.credentials(request.model)
+            answer = await create_completion(
+                self._server.openai, extra_headers=credentials, **request.arguments()
+            )
         except Exception as error:
             raise _mapped(error, request.model) from error
         return self._streamed(answer, request.model) if request.stream else whole_answer(answer)

@@ -7,6 +7,7 @@ from typing import Self
 import anyio
 
 from lightspeed.errors import ProviderUnavailable, RequestError, StartupError
+from lightspeed.stack.azure_tokens import AzureTokens
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.embedding_choice import default_embedding_model
 from lightspeed.stack.models import Model
@@ -44,12 +45,19 @@ class RemoteStack:
         server.presence.on_return(directory.forget)
 
     @classmethod
-    async def start(cls, settings: ServerSettings, *, provider_data: ProviderData | None = None) -> Self:
+    async def start(
+        cls,
+        settings: ServerSettings,
+        *,
+        provider_data: ProviderData | None = None,
+        azure_tokens: AzureTokens | None = None,
+    ) -> Self:
         """Find the server. `provider_data` is asked for each request: credentials for the providers behind it.
 
+        `azure_tokens` go with the calls of Azure models, and are closed with the stack, or if it does not start.
         Raises StartupError when it cannot be used, or cannot be reached unless `settings.may_be_away`.
         """
-        server = await StackServer.open(settings, provider_data)
+        server = await StackServer.open(settings, provider_data, azure_tokens)
         try:
             await _find(server, settings)
         except BaseException:

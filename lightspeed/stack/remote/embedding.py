@@ -22,6 +22,7 @@ class RemoteEmbeddings(TextEmbedder):
             {"model": model, "input": list(texts), "encoding_format": "float"},
             resource="Model",
             identifier=model,
+            credentials=await self._server.credentials(model),
         )
         return await to_thread.run_sync(_vectors, body["data"])
 

@@ -9,6 +9,8 @@ from openai import AsyncOpenAI
 from pydantic_core import from_json, to_json
 
 from lightspeed.errors import ProviderUnavailable, RequestError
+from lightspeed.stack.azure_tokens import AzureTokens
+from lightspeed.stack.remote.azure import RemoteAzure
 from lightspeed.stack.remote.failures import Unusable, refusal, transport_failure
 from lightspeed.stack.remote.presence import Presence
 from lightspeed.stack.remote.settings import ServerSettings
@@ -24,15 +26,21 @@ _LARGE = 65_536  # bytes; a larger answer is read in a thread
 
 
 class StackServer:
-    """All requests raise ProviderUnavailable while the server is away. `openai` is for what OpenAI's protocol has."""
+    """All requests raise ProviderUnavailable while the server is away. `openai` is for what OpenAI's protocol has.
+
+    Whoever calls a model adds its `credentials`.
+    """
 
     def __init__(
         self,
         settings: ServerSettings,
         inner: httpx.AsyncBaseTransport,
         provider_data: ProviderData | None = None,
+        azure_tokens: AzureTokens | None = None,
     ) -> None:
+        self._provider_data = provider_data
         self.presence = Presence(self._ask_version, settings.shown_address)
+        self._azure = RemoteAzure(self, azure_tokens) if azure_tokens is not None else None
         timeout = httpx.Timeout(settings.timeout, connect=min(settings.timeout, _CONNECTS_WITHIN))
         base_url = f"{settings.address}/v1"
         self._client = httpx.AsyncClient(
@@ -42,7 +50,7 @@ class StackServer:
                 inner,
                 api_key=settings.api_key,
                 failed=self.presence.doubt,
-                provider_data=provider_data,
+                provider_data=self._all_provider_data,
             ),
         )
         self.openai = AsyncOpenAI(
@@ -50,14 +58,30 @@ class StackServer:
         )
 
     @classmethod
-    async def open(cls, settings: ServerSettings, provider_data: ProviderData | None = None) -> Self:
-        """Nothing is sent yet."""
+    async def open(
+        cls,
+        settings: ServerSettings,
+        provider_data: ProviderData | None = None,
+        azure_tokens: AzureTokens | None = None,
+    ) -> Self:
+        """Nothing is sent yet. The tokens are closed with the server."""
         # In a thread, because it reads certificates.
-        return cls(settings, await to_thread.run_sync(_transport), provider_data)
+        return cls(settings, await to_thread.run_sync(_transport), provider_data, azure_tokens)
 
     async def close(self) -> None:
         await self.presence.close()
+        if self._azure is not None:
+            await self._azure.close()
         await self._client.aclose()
+
+    async def credentials(self, model: str) -> dict[str, str]:
+        """Headers for a call of the model. Raises ProviderUnavailable when they cannot be had."""
+        return await self._azure.headers(model) if self._azure is not None else {}
+
+    def _all_provider_data(self) -> Mapping[str, Any]:
+        given = self._provider_data() if self._provider_data is not None else None
+        azure = self._azure.provider_data() if self._azure is not None else {}
+        return {**azure, **(given or {})}
 
     async def get(
         self, path: str, *, resource: str = "", identifier: str = "", **parameters: str | int | None
@@ -67,10 +91,16 @@ class StackServer:
         return await self._send("GET", path, resource, identifier, params=given)
 
     async def post(
-        self, path: str, body: Mapping[str, Any], *, resource: str = "", identifier: str = ""
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        resource: str = "",
+        identifier: str = "",
+        credentials: Mapping[str, str] | None = None,
     ) -> Any:
         content = await to_thread.run_sync(to_json, body)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(credentials or {})}
         return await self._send("POST", path, resource, identifier, content=content, headers=headers)
 
     async def upload(

@@ -58,7 +58,9 @@ class ServerTransport(httpx.AsyncBaseTransport):
             del request.headers["Authorization"]
         data = self._provider_data() if self._provider_data is not None else None
         if data:
-            request.headers[PROVIDER_DATA_HEADER] = json.dumps(data)
+            # What a request brings itself is meant for it.
+            given = json.loads(request.headers.get(PROVIDER_DATA_HEADER, "{}"))
+            request.headers[PROVIDER_DATA_HEADER] = json.dumps({**data, **given})
 
 
 async def _detached(response: httpx.Response) -> httpx.Response:

@@ -10,7 +10,7 @@ from anyio import to_thread
 from lightspeed.configuration.loading import load_configuration
 from lightspeed.configuration.root import Configuration
 from lightspeed.errors import ConfigurationError
-from lightspeed.services import Plan, read_plan
+from lightspeed.plan import Plan, read_plan
 from lightspeed.stack.chat import ChatRequest
 from lightspeed.stack.run_configuration import read_run_file
 from lightspeed.stack.run_file.synthesis import bundled_run_file, merged, synthesised
