@@ -13,6 +13,7 @@ from lightspeed.errors import (
     ProviderUnavailable,
     RequestError,
 )
+from lightspeed.stack.unreachable import why_unreachable
 
 _TOO_LONG = re.compile(
     r"context[_ ](length|window|size)|maximum context|prompt is too long|too many tokens", re.IGNORECASE
@@ -26,6 +27,10 @@ def openai_error(error: Exception, model: str) -> RequestError:
     match error:
         case RequestError():
             return error
+        case openai.APIConnectionError() | httpx.TransportError() | OSError() if why := why_unreachable(
+            error
+        ):
+            return ProviderUnavailable(f"The model provider cannot be reached: {why}.")
         case openai.APITimeoutError() | httpx.TimeoutException() | TimeoutError():
             return ProviderUnavailable("The model provider did not answer in time.")
         case openai.APIStatusError():

@@ -11,6 +11,7 @@ import openai
 from lightspeed.errors import InternalError, LightspeedError
 from lightspeed.stack.model_listing import NoKey, offered_models
 from lightspeed.stack.provider_errors import request_error
+from lightspeed.stack.unreachable import why_unreachable
 
 ANSWERS_WITHIN = 10.0  # seconds
 
@@ -73,8 +74,10 @@ def reason(error: Exception) -> str:
     match error:
         case NoKey():
             return "No API key is configured."
+        case openai.APIConnectionError() | httpx.TransportError() if why := why_unreachable(error):
+            return f"It cannot be reached: {why}."
         case openai.APITimeoutError(__cause__=httpx.ConnectTimeout()) | httpx.ConnectTimeout():
-            return "It cannot be reached."  # the transport calls a refused connection so, too
+            return "It cannot be reached."
         case openai.APITimeoutError() | httpx.TimeoutException() | TimeoutError():
             return f"It does not answer within {ANSWERS_WITHIN:g} seconds."
         case openai.APIConnectionError():

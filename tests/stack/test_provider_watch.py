@@ -90,7 +90,7 @@ async def test_a_provider_comes_goes_and_comes_back(state: Path, caplog: pytest.
             stack.when_models_change(lambda models: heard.append([one.identifier for one in models]))
             (down,) = stack.watch.down
             assert (down.api, down.provider_id, down.status) == ("inference", "scripted", "Error")
-            assert down.message == "It cannot be reached."
+            assert down.message == "It cannot be reached: the connection was refused."
             assert await stack.models() == []
             with pytest.raises(ProviderUnavailable):
                 await ask(stack)

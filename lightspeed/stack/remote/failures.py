@@ -16,6 +16,7 @@ from lightspeed.errors import (
     Unavailable,
 )
 from lightspeed.stack.openai_errors import told
+from lightspeed.stack.unreachable import why_unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class TooSlow(ProviderUnavailable):
 
 def transport_failure(error: httpx.HTTPError) -> ProviderUnavailable:
     """A request that got no answer."""
+    if why := why_unreachable(error):
+        return ProviderUnavailable(f"The Llama Stack server cannot be reached: {why}.")
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
         return TooSlow("The Llama Stack server did not answer in time.")
     if isinstance(error, httpx.TimeoutException):
