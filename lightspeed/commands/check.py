@@ -1,16 +1,16 @@
 """`lightspeed check`: both configuration files, without starting anything."""
 
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from lightspeed.commands.summary import summary
+from lightspeed.commands.tls import tls_problems
+from lightspeed.configuration.fields import path_trouble
 from lightspeed.configuration.loading import load_configuration, named_run_file, state_directory
 from lightspeed.configuration.root import Configuration
-from lightspeed.configuration.service import TLSConfiguration
 from lightspeed.errors import ConfigurationError
 from lightspeed.plan import Plan, read_plan, warnings
 from lightspeed.stack.run_file.inspection import Inspection, inspected
@@ -69,9 +69,12 @@ def _problems_of_run_file(source: Path) -> list[str]:
 
 
 def _problems_of_machine(configuration: Configuration) -> Iterator[str]:
-    yield from _tls_problems(configuration.service.tls_config)
+    yield from tls_problems(configuration.service.tls_config)
     yield from _database_problems(configuration)
     state = state_directory(os.environ)
+    if reason := path_trouble(state):
+        yield f"the state directory {state} {reason}"
+        return
     existing = next(folder for folder in (state, *state.parents) if folder.exists())
     if not existing.is_dir():
         yield f"the state directory {state} cannot be made: {existing} is not a directory"
@@ -87,24 +90,12 @@ def _database_problems(configuration: Configuration) -> Iterator[str]:
         "quota_handlers": configuration.quota_handlers.sqlite,
     }
     for section, database in databases.items():
-        if database is not None and database.db_path.is_dir():
+        if database is None:
+            continue
+        if reason := path_trouble(database.db_path):
+            yield f"{section}.sqlite.db_path: {reason}"
+        elif database.db_path.is_dir():
             yield f"{section}.sqlite.db_path: is a directory, not a file"
-
-
-def _tls_problems(tls: TLSConfiguration) -> Iterator[str]:
-    if tls.tls_certificate_path is None or tls.tls_key_path is None:
-        return
-    try:
-        password = tls.tls_key_password.read_text(encoding="utf-8").strip() if tls.tls_key_password else ""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls.tls_certificate_path, tls.tls_key_path, password=lambda: password)
-    except ssl.SSLError as error:
-        reason = (
-            error.reason.lower().replace("_", " ") if error.reason else "no PEM files, or a wrong password"
-        )
-        yield f"service.tls_config: certificate and key cannot be loaded: {reason}"
-    except (OSError, UnicodeDecodeError) as error:
-        yield f"service.tls_config: certificate and key cannot be loaded: {type(error).__name__}"
 
 
 def _stores_to_be_found(configuration: Configuration, plan: Plan) -> Iterator[str]:

@@ -23,10 +23,23 @@ def _false_for_null(value: Any) -> Any:
 def _path(value: Any) -> Any:
     if value == "":
         raise mistake("must not be empty")
+    if isinstance(value, str) and "\0" in value:
+        raise mistake("must not hold a null character")
     return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 - never raises
 
 
+def path_trouble(path: Path) -> str | None:
+    """Why it cannot be told what is at the path, such as a directory above that this user may not enter."""
+    try:
+        path.is_file()
+    except OSError as error:
+        return f"cannot be reached: {error.strerror}"
+    return None
+
+
 def _existing_file(path: Path) -> Path:
+    if reason := path_trouble(path):
+        raise mistake(reason)
     if not path.is_file():
         raise mistake("no such file")
     if not os.access(path, os.R_OK):
@@ -35,6 +48,8 @@ def _existing_file(path: Path) -> Path:
 
 
 def _existing_directory(path: Path) -> Path:
+    if reason := path_trouble(path):
+        raise mistake(reason)
     if not path.is_dir():
         raise mistake("no such directory")
     return path

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from lightspeed.configuration import messages
 from lightspeed.configuration.document import read_document
+from lightspeed.configuration.fields import path_trouble
 from lightspeed.configuration.masking import MASK, without_credentials, without_secrets
 from lightspeed.configuration.mcp import FROM_CALLER
 from lightspeed.configuration.root import Configuration
@@ -44,7 +45,7 @@ def named_run_file(path: Path, environment: Mapping[str, str]) -> Path | None:
     stack = _with_run_file(resolve(tree, environment).tree, path.parent).get("llama_stack")
     named = stack.get("library_client_config_path") if isinstance(stack, dict) else None
     file = Path(named).expanduser() if isinstance(named, str) else None
-    return file if file is not None and file.is_file() else None
+    return file if file is not None and not path_trouble(file) and file.is_file() else None
 
 
 def _validated(path: Path, tree: dict[str, Any], environment: Mapping[str, str]) -> Configuration:
@@ -79,7 +80,10 @@ def _with_run_file(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 def _beside(section: dict[str, Any], key: str, directory: Path) -> dict[str, Any]:
     given = section.get(key)
-    if not isinstance(given, str) or Path(given).expanduser().exists() or not (directory / given).is_file():
+    if not isinstance(given, str):
+        return section
+    named = Path(given).expanduser()
+    if path_trouble(named) or named.exists() or not (directory / given).is_file():
         return section
     return section | {key: str(directory / given)}
 

@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from lightspeed.configuration.data_collector import DataCollector
-from lightspeed.configuration.fields import AnyPath, ExistingFile, Port, PositiveInt, Text
+from lightspeed.configuration.fields import (
+    AnyPath,
+    ExistingFile,
+    Port,
+    PositiveInt,
+    Text,
+    path_trouble,
+)
 from lightspeed.configuration.section import KeyPath, Section
 
 
@@ -113,6 +120,8 @@ def _storage_problems(name: str, enabled: bool, storage: Path | None) -> Iterato
     key = f"{name}_storage"
     if storage is None:
         yield (key,), f"is required when `{name}_enabled` is true"
+    elif reason := path_trouble(storage):
+        yield (key,), reason
     elif storage.exists() and not storage.is_dir():
         yield (key,), "is not a directory"
     elif storage.exists() and not os.access(storage, os.W_OK | os.X_OK):

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lightspeed.configuration.fields import path_trouble
 from lightspeed.configuration.rag import ByokRag
 from lightspeed.errors import ConfigurationError, StorageError
 from lightspeed.stack.passages import EmbeddingModel
@@ -80,9 +81,14 @@ def _forget_missing_imports(tree: Tree) -> None:
     for position, provider in enumerate(providers):
         config = provider.get("config") or {}
         source = config.get("import_from")
-        if source and not config.get("read_only") and not Path(str(source)).expanduser().exists():
+        if source and not config.get("read_only") and _is_missing(Path(str(source)).expanduser()):
             kept = {key: value for key, value in config.items() if key != "import_from"}
             providers[position] = {**provider, "config": kept}
+
+
+def _is_missing(path: Path) -> bool:
+    """False where it cannot be told: who opens the path says why."""
+    return not path_trouble(path) and not path.exists()
 
 
 def _stock_database(tree: Tree, provider: Mapping[str, Any]) -> Path | None:
@@ -98,7 +104,7 @@ def _stock_database(tree: Tree, provider: Mapping[str, Any]) -> Path | None:
 
 def _folder_beside(database: Path, state: Path) -> Path:
     beside = database.with_name(f"{database.name}.lightspeed")
-    if beside.exists() or os.access(database.parent, os.W_OK):
+    if (not path_trouble(beside) and beside.exists()) or os.access(database.parent, os.W_OK):
         return beside
     return state / "knowledge" / database.name
 
@@ -136,6 +142,8 @@ def _problem(entry: ByokRag) -> str | None:
     # Imported here, because FAISS is not needed where no store is.
     from lightspeed.stack.providers.faiss_sqlite.stock_store import stock_stores
 
+    if reason := path_trouble(entry.db_path):
+        return f"db_path: {entry.db_path} {reason}"
     if not entry.db_path.is_file():
         return f"db_path: {entry.db_path} does not exist"
     try:

@@ -24,6 +24,7 @@ LIMITER = {"type": "user_limiter", "name": "n", "initial_quota": 1, "quota_incre
 ROLE_RULE = {"jsonpath": "$.g", "operator": "equals", "value": ["a"], "roles": ["r"]}
 POSTGRES = {"db": "d", "user": "u", "password": "c4nary"}
 TLS = {"tls_certificate_path": "certificate", "tls_key_path": "key"}
+LONG = "x" * 300  # what the system says of it is no "no such file", as with a directory that lets nobody in
 PEM = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIF\n-----END ENCRYPTED PRIVATE KEY-----\n"
 
 
@@ -68,6 +69,13 @@ BROKEN_SERVICE: list[tuple[dict[str, Any], str]] = [
     ({"service": {"host": ""}}, "service.host: must not be empty"),
     ({"service": {"tls_config": TLS | {"tls_key_path": "encrypted"}}}, "service.tls_config.tls_key_password: is required, because the key is encrypted"),
     ({"service": {"tls_config": TLS}}, "service.tls_config: certificate and key cannot be loaded: no PEM files, or a wrong password"),
+    ({"service": {"tls_config": TLS | {"tls_key_path": LONG}}}, "service.tls_config.tls_key_path: cannot be reached: File name too long"),
+    ({"service": {"tls_config": TLS | {"tls_key_path": "a\0b"}}}, "service.tls_config.tls_key_path: must not hold a null character"),
+    ({"user_data_collection": {"feedback_enabled": True, "feedback_storage": LONG}}, "user_data_collection.feedback_storage: cannot be reached: File name too long"),
+    ({"database": {"sqlite": {"db_path": LONG}}}, "database.sqlite.db_path: cannot be reached: File name too long"),
+    ({"skills": {"paths": [LONG]}}, "skills.paths[0]: cannot be reached: File name too long"),
+    ({"llama_stack": {"use_as_library_client": True, "library_client_config_path": LONG}}, "llama_stack.library_client_config_path: cannot be reached: File name too long"),
+    ({"byok_rag": [{"rag_id": "docs", "vector_db_id": "v", "db_path": LONG}]}, f"byok_rag[0].db_path: {LONG} cannot be reached: File name too long"),
     ({"service": {"log_format": "xml"}}, "service.log_format: must be `text` or `json`"),
     ({"database": {"sqlite": {"db_path": "."}}}, "database.sqlite.db_path: is a directory, not a file"),
     ({"database": {"postgres": POSTGRES | {"gss_encmode": "require"}}}, "database.postgres.gss_encmode: `require` is not possible: the driver has no GSSAPI encryption"),
@@ -262,6 +270,7 @@ def test_mistakes_that_only_the_stack_sees_are_told_together(
     ("service", "run_yaml", "expected"),
     [
         (SERVICE | {"service": {"port": 0}}, {}, "lightspeed-stack.yaml: service.port: must be greater than 0"),
+        (SERVICE | {"service": {"tls_config": TLS}}, {}, "lightspeed-stack.yaml: service.tls_config: certificate and key cannot be loaded: no PEM files, or a wrong password"),
         (SERVICE, {"providers": []}, "run.yaml: providers: must be a mapping of APIs to lists"),
         (SERVICE | {"byok_rag": [{"rag_id": "r", "vector_db_id": "v", "db_path": "nowhere"}]}, {}, "lightspeed-stack.yaml: byok_rag[0].db_path: nowhere does not exist"),
     ],
