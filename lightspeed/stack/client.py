@@ -17,6 +17,7 @@ from openai import AsyncStream
 
 from lightspeed.configuration.masking import hidden, secrets
 from lightspeed.errors import LightspeedError, ModelRefused, ProviderUnavailable, StartupError
+from lightspeed.stack.absent_stores import AbsentStores
 from lightspeed.stack.azure_provider import sign_with_tokens
 from lightspeed.stack.azure_tokens import AzureTokens
 from lightspeed.stack.chat import ChatPiece, ChatRequest
@@ -87,8 +88,9 @@ class EmbeddedStack:
         self._models_read_at = float("-inf")
         self._pools: list[ConnectionPool] = []
         self._heard: list[Callable[[Sequence[Model]], None]] = []
-        self.knowledge = KnowledgeStores(client.impls)
-        self.vector_stores = VectorStores(client.impls)
+        absent = AbsentStores(lambda: client.stack.missing, lambda: client.stack.waiting)
+        self.knowledge = KnowledgeStores(client.impls, absent)
+        self.vector_stores = VectorStores(client.impls, absent)
         self.files = Files(client.impls)
         self.provider_list = ProviderList(client.config, client.custom_provider_registry)
         self.watch = ProviderWatch(

@@ -13,6 +13,7 @@ from anyio import to_thread
 from llama_stack_api import Api, ChunkMetadata, EmbeddedChunk, InsertChunksRequest, QueryChunksRequest
 
 from lightspeed.errors import BadRequest, Forbidden, NotFound
+from lightspeed.stack.absent_stores import AbsentStores
 from lightspeed.stack.embedding import Embeddings
 from lightspeed.stack.passages import EmbeddingModel, ImportReport, NewPassage, Passage
 from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk
@@ -31,10 +32,10 @@ _FILLED = "filled"
 class KnowledgeStores:
     """Searches and fills the vector stores that the run configuration names, or that were made since."""
 
-    def __init__(self, impls: Mapping[Any, Any]) -> None:
+    def __init__(self, impls: Mapping[Any, Any], absent: AbsentStores | None = None) -> None:
         self._vector_io: Any = impls.get(Api.vector_io)
         self._table: Any = impls.get(Api.vector_stores)
-        self._store_table = StoreTable(impls)
+        self._store_table = StoreTable(impls, absent)
         self._embeddings = Embeddings(impls.get(Api.inference))
 
     async def open(self) -> None:
@@ -71,7 +72,7 @@ class KnowledgeStores:
         return Question(text, self._embeddings)
 
     async def search(self, store: str, question: Question, limit: int) -> list[Passage]:
-        """The best passages of one store, best first. Raises NotFound for a store that is not there."""
+        """The best passages of one store, best first. Raises NotFound for a store that is not there, Unavailable."""
         registered = await self._registered(store)
         chunks = await self._chunk_store(registered)
         if chunks is None:
@@ -163,14 +164,9 @@ class KnowledgeStores:
         return await to_thread.run_sync(_import, chunks, path, stock)
 
     async def _registered(self, store: str) -> Any:
-        found = (
-            await self._table.get_object_by_identifier("vector_store", store)
-            if self._table is not None
-            else None
-        )
-        if found is None or found.provider_id not in self._table.impls_by_provider_id:
+        if self._table is None:
             raise NotFound("Vector store", store)
-        return found
+        return await self._store_table.found(store, "Vector store")
 
     async def _chunk_store(self, registered: Any, *, to_change: bool = False) -> "ChunkStore | None":
         """The store itself, if it is one of ours."""

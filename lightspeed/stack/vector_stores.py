@@ -14,6 +14,7 @@ from llama_stack_api import (
 )
 
 from lightspeed.errors import NotFound
+from lightspeed.stack.absent_stores import AbsentStores
 from lightspeed.stack.stack_errors import reported
 from lightspeed.stack.store_choices import StoreChoices
 from lightspeed.stack.store_table import STORE, StoreTable
@@ -25,14 +26,15 @@ _RESERVED = frozenset({"provider_id", "provider_vector_store_id", "embedding_mod
 
 
 class VectorStores:
-    """All methods raise NotFound for a store that is not there, and Unavailable if run.yaml has no `vector_io`.
+    """All methods raise NotFound for a store that is not there, and Unavailable if its provider does not run, or
+    run.yaml has no `vector_io`.
 
     `files` are the files in the stores.
     """
 
-    def __init__(self, impls: Mapping[Any, Any]) -> None:
+    def __init__(self, impls: Mapping[Any, Any], absent: AbsentStores | None = None) -> None:
         self._router: Any = impls.get(Api.vector_io)
-        self._table = StoreTable(impls)
+        self._table = StoreTable(impls, absent)
         self._choices = StoreChoices(self._table, getattr(self._router, "vector_stores_config", None))
         self.files = VectorStoreFiles(self._table)
 

@@ -230,8 +230,11 @@ async def test_a_vector_database_that_is_away_joins_when_it_comes(state: Path, s
             assert server.password not in str(stack.watch.health)
             assert stack.watch.waiting() == [("vector store docs", "Provider faiss is not running.")]
             assert await ask(stack) == "A scripted answer."
-            with pytest.raises(NotFound):
+            away = "No provider of vector stores is running: faiss"
+            with pytest.raises(ProviderUnavailable, match=away):
                 await stack.knowledge.search("docs", stack.knowledge.question("nodes"), 1)
+            with pytest.raises(ProviderUnavailable, match=away):
+                await stack.vector_stores.get("docs")
 
             await to_thread.run_sync(server.start)
             await wait_for_health(stack, set(), 30)
@@ -242,6 +245,30 @@ async def test_a_vector_database_that_is_away_joins_when_it_comes(state: Path, s
 
             await to_thread.run_sync(server.stop)
             assert (await health_now(stack, "faiss")).message == "It cannot be reached."
+
+
+async def test_a_store_of_a_provider_that_is_away_is_not_gone(state: Path) -> None:
+    ours = {
+        "provider_id": "faiss",
+        "provider_type": "inline::faiss-sqlite",
+        "module": "lightspeed.stack.providers.faiss_sqlite",
+        "config": {"path": str(state / "knowledge")},
+    }
+    (state / "blocked").write_text("not a folder")
+    away = ours | {"provider_id": "away", "config": {"path": str(state / "blocked" / "knowledge")}}
+    async with ScriptedModel() as model:
+        configuration = with_store(run_configuration(state, model, vector_io=[ours, away]), "docs")
+        configuration["registered_resources"]["vector_stores"][0]["provider_id"] = "away"
+        async with degraded_stack(configuration) as stack:
+            reason = "Provider away of vector store docs is not running."
+            with pytest.raises(ProviderUnavailable, match=reason):
+                await stack.vector_stores.get("docs")
+            with pytest.raises(ProviderUnavailable, match=reason):
+                await stack.vector_stores.delete("docs")
+            with pytest.raises(ProviderUnavailable, match=reason):
+                await stack.knowledge.search("docs", stack.knowledge.question("nodes"), 1)
+            with pytest.raises(NotFound):
+                await stack.vector_stores.get("others")
 
 
 async def test_a_store_waits_for_the_provider_of_its_embedding_model(state: Path) -> None:
@@ -265,6 +292,8 @@ async def test_a_store_waits_for_the_provider_of_its_embedding_model(state: Path
         async with degraded_stack(configuration) as stack:
             ((waits, _),) = stack.watch.waiting()
             assert waits == "vector store docs"
+            with pytest.raises(ProviderUnavailable, match="docs could not be registered yet"):
+                await stack.vector_stores.get("docs")
             async with away:
                 await wait_for_health(stack, set())
                 assert await stack.knowledge.ids() == ["docs"]

@@ -38,7 +38,7 @@ class TooSlow(ProviderUnavailable):
 def transport_failure(error: httpx.HTTPError) -> ProviderUnavailable:
     """A request that got no answer."""
     if why := why_unreachable(error):
-        return ProviderUnavailable(f"The Llama Stack server cannot be reached: {why}.")
+        return ProviderUnavailable(f"{why[0].upper()}{why[1:]}.")
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
         return TooSlow("The Llama Stack server did not answer in time.")
     if isinstance(error, httpx.TimeoutException):
