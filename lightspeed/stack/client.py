@@ -89,7 +89,7 @@ class EmbeddedStack:
         self._pools: list[ConnectionPool] = []
         self._heard: list[Callable[[Sequence[Model]], None]] = []
         absent = AbsentStores(lambda: client.stack.missing, lambda: client.stack.waiting)
-        self.knowledge = KnowledgeStores(client.impls, absent)
+        self.knowledge = KnowledgeStores(client.impls, absent, troubled=lambda: self.watch.soon())
         self.vector_stores = VectorStores(client.impls, absent)
         self.files = Files(client.impls)
         self.provider_list = ProviderList(client.config, client.custom_provider_registry)

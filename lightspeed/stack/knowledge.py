@@ -4,7 +4,7 @@ Stores of our own provider are used directly, all others through the stack's pro
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 from llama_stack_api import Api, ChunkMetadata, EmbeddedChunk, InsertChunksRequest, QueryChunksRequest
 
-from lightspeed.errors import BadRequest, Forbidden, NotFound
+from lightspeed.errors import BadRequest, Forbidden, NotFound, StorageError
 from lightspeed.stack.absent_stores import AbsentStores
 from lightspeed.stack.embedding import Embeddings
 from lightspeed.stack.passages import EmbeddingModel, ImportReport, NewPassage, Passage
 from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk
+from lightspeed.stack.providers.faiss_sqlite.database import FILLED
 from lightspeed.stack.providers.faiss_sqlite.folders import folder_name
 from lightspeed.stack.question import Question, Vectors
 from lightspeed.stack.store_table import StoreTable
@@ -26,13 +27,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FILLED = "filled"
-
 
 class KnowledgeStores:
     """Searches and fills the vector stores that the run configuration names, or that were made since."""
 
-    def __init__(self, impls: Mapping[Any, Any], absent: AbsentStores | None = None) -> None:
+    def __init__(
+        self,
+        impls: Mapping[Any, Any],
+        absent: AbsentStores | None = None,
+        *,
+        troubled: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`troubled` is called when a store turns out to be unreadable."""
+        self._troubled = troubled
         self._vector_io: Any = impls.get(Api.vector_io)
         self._table: Any = impls.get(Api.vector_stores)
         self._store_table = StoreTable(impls, absent)
@@ -42,11 +49,12 @@ class KnowledgeStores:
         """Read what stands in the databases, so that the first question does not have to."""
         for store in await self._store_table.registered():
             try:
-                chunks = await self._chunk_store(store)
-                if chunks is not None:
-                    await to_thread.run_sync(chunks.refresh)
+                provider = self._table.impls_by_provider_id[store.provider_id]
+                if hasattr(provider, "prepare"):
+                    await provider.prepare(store.identifier)
             except Exception as error:
                 logger.warning("Knowledge store %s cannot be read: %s", store.identifier, error)
+                self._troubled()
 
     async def ids(self) -> list[str]:
         return [store.identifier for store in await self._store_table.registered()]
@@ -148,7 +156,7 @@ class KnowledgeStores:
         """Note that an ingest has come to its end; `is_filled` tells."""
         chunks = await self._chunk_store(await self._registered(store))
         if chunks is not None:
-            await to_thread.run_sync((chunks.folder / _FILLED).touch)
+            await to_thread.run_sync((chunks.folder / FILLED).touch)
 
     async def import_stock(self, store: str, path: Path, stock: str) -> ImportReport:
         """Take over a store of the stack's own `inline::faiss` from a database file, which stays as it is.
@@ -175,7 +183,11 @@ class KnowledgeStores:
             return None
         if to_change and provider.is_read_only:
             raise Forbidden(f"Store {registered.identifier} is configured as read-only.")
-        opened: ChunkStore = await provider.chunk_store(registered.identifier)
+        try:
+            opened: ChunkStore = await provider.chunk_store(registered.identifier)
+        except StorageError:
+            self._troubled()
+            raise
         return opened
 
     def _writable_provider(self) -> str | None:
@@ -218,7 +230,7 @@ def is_filled(run_configuration: Mapping[str, Any], store: str) -> bool:
     name = escape(folder_name(store))
     providers = (run_configuration.get("providers") or {}).get("vector_io") or ()
     paths = [(provider.get("config") or {}).get("path") for provider in providers]
-    return any(any(Path(str(path)).expanduser().glob(f"{name}*/{_FILLED}")) for path in paths if path)
+    return any(any(Path(str(path)).expanduser().glob(f"{name}*/{FILLED}")) for path in paths if path)
 
 
 def _import(chunks: "ChunkStore", path: Path, stock: str) -> ImportReport:

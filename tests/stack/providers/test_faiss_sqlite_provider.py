@@ -1,5 +1,6 @@
 """The provider without the stack around it, with a real embedding model."""
 
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -8,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
-from lightspeed.errors import NotFound, StartupError
+from lightspeed.errors import NotFound, StartupError, StorageError
 from tests.stack.providers.knowledge_provider import (
     MODEL,
     attach,
@@ -387,3 +389,72 @@ async def test_a_deletion_that_was_cut_off_is_completed(tmp_path: Path, inferenc
         await register(provider, "kb")
         made = await provider.openai_retrieve_vector_store("kb")
         assert (made.file_counts.total, await count(provider, "kb")) == (0, 0)
+
+
+async def health(provider: Any) -> tuple[str, str]:
+    found = await provider.health()
+    return str(found["status"].value), found.get("message") or ""
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+async def test_a_lost_catalog_is_told(
+    tmp_path: Path, inference: Any, emptied: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with vector_io(tmp_path, inference) as provider:
+        await register(provider, "kb")
+        await insert(provider, inference, "kb", TEXTS)
+        assert await health(provider) == ("OK", "")
+    catalog = tmp_path / "knowledge" / "catalog.db"
+    if emptied:
+        catalog.write_bytes(b"")
+    else:
+        catalog.unlink()
+    async with vector_io(tmp_path, inference) as provider:
+        status, message = await health(provider)
+        assert status == "Error"
+        assert message.startswith("catalog.db was missing or empty beside 1 vector stores")
+        assert message in caplog.text
+        await register(provider, "kb")
+        assert await count(provider, "kb") == len(TEXTS)
+    async with vector_io(tmp_path, inference) as provider:
+        assert await health(provider) == ("OK", "")
+
+
+async def test_a_store_that_cannot_be_read_is_named(tmp_path: Path, inference: Any) -> None:
+    async with vector_io(tmp_path, inference) as provider:
+        for store in ("kb", "other"):
+            await register(provider, store)
+            await insert(provider, inference, store, TEXTS)
+    database = tmp_path / "knowledge" / "kb" / "chunks.db"
+    content = database.read_bytes()
+    database.write_bytes(b"no database" * 1000)
+    async with vector_io(tmp_path, inference) as provider:
+        await provider.prepare("other")
+        assert await health(provider) == ("OK", "")
+        with pytest.raises(StorageError):
+            await provider.prepare("kb")
+        assert await health(provider) == ("Error", "Knowledge store kb: file is not a database")
+        database.write_bytes(content)
+        assert await health(provider) == ("OK", "")
+        assert await count(provider, "kb") == len(TEXTS)
+
+
+async def test_an_emptied_store_does_not_become_an_empty_one(tmp_path: Path, inference: Any) -> None:
+    files = await local_files(tmp_path)
+    async with vector_io(tmp_path, inference) as provider:
+        await register(provider, "kb")
+        await register(provider, "unused")
+        await provider.prepare("unused")
+        await attach(provider, "kb", await upload(files, "notes.txt", "The backup runs each night."))
+    folder = tmp_path / "knowledge" / "kb"
+    for store in (folder, folder.with_name("unused")):
+        (store / "chunks.db").write_bytes(b"")
+    async with vector_io(tmp_path, inference) as provider:
+        await provider.prepare("unused")
+        with pytest.raises(StorageError, match=r"kb was filled, but its chunks\.db is missing or empty"):
+            await search(provider, "kb", "backup")
+        assert (folder / "chunks.db").stat().st_size == 0
+        assert (await health(provider))[0] == "Error"
+        await to_thread.run_sync(shutil.rmtree, folder)
+        assert await count(provider, "kb") == 0
+        assert await health(provider) == ("OK", "")

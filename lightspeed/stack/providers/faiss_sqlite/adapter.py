@@ -132,11 +132,21 @@ class FaissSqliteVectorIO(AttachedFiles):
             await to_thread.run_sync(self._catalog.close)
 
     async def health(self) -> HealthResponse:
+        """An error if the catalog or stores cannot be read, or the catalog was lost: with the reasons."""
         try:
             await to_thread.run_sync(self._records.page, Window(limit=1))
+            troubles = await to_thread.run_sync(self._opened.unusable, abandon_on_cancel=True)
         except RequestError as error:
             return HealthResponse(status=HealthStatus.ERROR, message=error.cause)
+        if loss := self._catalog.loss:
+            troubles.append(loss)
+        if troubles:
+            return HealthResponse(status=HealthStatus.ERROR, message=". ".join(troubles))
         return HealthResponse(status=HealthStatus.OK)
+
+    async def prepare(self, vector_store_id: str) -> None:
+        """Open a store and read what stands in it, so that the first search does not have to. Raises as `chunk_store`."""
+        await to_thread.run_sync(self._opened.prepare, vector_store_id, limiter=self._opening)
 
     @property
     def is_read_only(self) -> bool:

@@ -1,5 +1,6 @@
 """The catalog beside the stores: a SQLite database that all processes on the folder share."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,10 @@ from pathlib import Path
 from queue import Empty, Full, LifoQueue
 
 from lightspeed.errors import StorageError
+from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME as STORE_FILE
 from lightspeed.stack.providers.faiss_sqlite.sqlite_file import SqliteFile
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "catalog.db"
 
@@ -77,9 +81,18 @@ class Catalog:
         self._file = SqliteFile(path / FILE_NAME, "The catalog of vector stores", busy_timeout=busy_timeout)
         self._idle: LifoQueue[sqlite3.Connection] = LifoQueue(_IDLE_CONNECTIONS)
         self._closed = threading.Event()
+        self._loss: str | None = None
+
+    @property
+    def loss(self) -> str | None:
+        """What was lost, in a sentence, if this process has made the catalog anew beside stores."""
+        return self._loss
 
     def open(self) -> None:
-        """Make the folder and the catalog unless they are there. Raises StorageError, Unavailable."""
+        """Make the folder and the catalog unless they are there. Raises StorageError, Unavailable.
+
+        A catalog that is missing or empty beside stores is made anew, too, and `loss` says so.
+        """
         with self._file.translated():
             self._file.make()
             with closing(self._file.connect()) as connection:
@@ -91,6 +104,12 @@ class Catalog:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version={_FORMAT}")
                 connection.execute("COMMIT")
+        if not found and (stores := sum(1 for _ in self.path.glob(f"[!.]*/{STORE_FILE}"))):
+            self._loss = (
+                f"{FILE_NAME} was missing or empty beside {stores} vector stores and has been made anew: their passages"
+                " are there, but names, attached files and expiry are lost; to have them back, restore it from a backup"
+            )
+            logger.error("Vector stores in %s: %s", self.path, self._loss)
         if found not in (0, _FORMAT):
             raise StorageError(
                 f"The catalog of vector stores has format {found}, this version reads {_FORMAT}."

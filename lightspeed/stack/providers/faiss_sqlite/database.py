@@ -13,6 +13,8 @@ from lightspeed.stack.providers.faiss_sqlite.sqlite_file import SqliteFile
 from lightspeed.stack.providers.faiss_sqlite.terms import searchable
 
 FILE_NAME = "chunks.db"
+FILLED = "filled"
+"""An empty file beside the database, once an ingest has come to its end."""
 
 _FORMAT = 1
 _IDLE_CONNECTIONS = 8

@@ -6,13 +6,15 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
 from lightspeed.errors import LightspeedError, NotFound, StorageError
 from lightspeed.stack.providers.faiss_sqlite.catalog import Catalog
-from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME
+from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME, FILLED
 from lightspeed.stack.providers.faiss_sqlite.folders import folder_lock, folder_name
 from lightspeed.stack.providers.faiss_sqlite.importing import StockImport
 from lightspeed.stack.providers.faiss_sqlite.sqlite_file import is_damage
@@ -64,6 +66,7 @@ class OpenedStores:
         self._look_at: dict[str, float] = {}
         self._converting: set[str] = set()
         self._retired: list[_Retired] = []
+        self._unusable: dict[str, str] = {}
 
     @property
     def source(self) -> StockImport | None:
@@ -79,6 +82,34 @@ class OpenedStores:
 
         Raises NotFound, StorageError, Unavailable, ValueError.
         """
+        with self._noted(store_id):
+            return self._opened(store_id)
+
+    def prepare(self, store_id: str) -> None:
+        """Open the store and read what stands in it. Raises as `open`."""
+        with self._noted(store_id):
+            self._opened(store_id).refresh()
+
+    def unusable(self) -> list[str]:
+        """Why stores could not be opened or prepared, a sentence for each; looks whether they can be now."""
+        for store_id in [*self._unusable]:
+            with suppress(LightspeedError, ValueError):
+                self.prepare(store_id)
+        return [*self._unusable.values()]
+
+    @contextmanager
+    def _noted(self, store_id: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._unusable[store_id] = error.cause
+            raise
+        except NotFound:
+            self._unusable.pop(store_id, None)
+            raise
+        self._unusable.pop(store_id, None)
+
+    def _opened(self, store_id: str) -> ChunkStore:
         try:
             return self._open(store_id)
         except StorageError as error:
@@ -95,6 +126,7 @@ class OpenedStores:
         with self._lock:
             store = self._stores.pop(store_id, None)
             self._look_at.pop(store_id, None)
+            self._unusable.pop(store_id, None)
         if store is not None:
             store.close()
 
@@ -149,6 +181,7 @@ class OpenedStores:
             store = self._stores.get(store_id)
             if store is not None and store.folder.name == record.folder:
                 return store
+            self._check_not_emptied(record)
             opened = self._make(self.path / record.folder, record.dimension)
             with self._lock:
                 self._retire(self._stores.get(store_id), outdated=True)
@@ -183,6 +216,19 @@ class OpenedStores:
     def _is_lost(self, record: StoreRecord) -> bool:
         """Whether what was converted has been removed or emptied."""
         return self._source is not None and self._read_only and not self._is_there(record)
+
+    def _check_not_emptied(self, record: StoreRecord) -> None:
+        """A database that has lost its content must not become an empty one. Who removes the folder wants a new one."""
+        folder = self.path / record.folder
+        try:
+            emptied = folder.is_dir() and (folder / FILE_NAME).stat().st_size == 0
+        except FileNotFoundError:
+            emptied = True
+        if emptied and ((folder / FILLED).exists() or self._records.has_files(record.id)):
+            raise StorageError(
+                f"Knowledge store {record.folder} was filled, but its {FILE_NAME} is missing or empty: restore it from a"
+                " backup, or remove the folder and fill the store again"
+            )
 
     def _is_there(self, record: StoreRecord) -> bool:
         """Whether the store need not be converted. A copy of a database is closed before it gets its name: it has a size."""

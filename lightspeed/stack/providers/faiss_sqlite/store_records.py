@@ -108,6 +108,12 @@ class StoreRecords:
         with self._catalog.read() as connection:
             return _get(connection, store_id)
 
+    def has_files(self, store_id: str) -> bool:
+        """Whether files have been read into the store."""
+        with self._catalog.read() as connection:
+            statement = "SELECT 1 FROM attachments WHERE store_id = ? AND status = 'completed' LIMIT 1"
+            return connection.execute(statement, (store_id,)).fetchone() is not None
+
     def page(self, window: Window) -> tuple[list[StoreRecord], bool]:
         """Some stores, and whether there are more. Raises ValueError for an unknown cursor."""
         with self._catalog.read() as connection:
