@@ -86,6 +86,9 @@ class ProviderWatch:
         """Wait for a round that is not older than ON_DEMAND seconds."""
         if self._round is None and time.monotonic() - self._ended_at < ON_DEMAND:
             return
+        await self._one_round()
+
+    async def _one_round(self) -> None:
         if self._round is None:
             self._round = asyncio.create_task(self._ask_all(), name="provider check")
         await asyncio.shield(self._round)
@@ -94,8 +97,11 @@ class ProviderWatch:
         pause = SOONEST
         while True:
             await self._rest(pause if self.down or self._stack.waiting else WHEN_WELL)
+            if self._round is not None:
+                # It may have asked before that happened which has woken us.
+                await asyncio.shield(self._round)
             self._wake.clear()
-            await self.check()
+            await self._one_round()
             pause = min(2 * pause, LATEST) if self.down or self._stack.waiting else SOONEST
 
     async def _rest(self, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Providers that are away, come, go and come back, in front of the real stack."""
 
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import to_thread
 
@@ -315,3 +317,35 @@ async def test_a_provider_that_others_are_built_upon_needs_a_restart(state: Path
         assert (down.api, down.provider_id) == ("files", "local")
         assert str(down.message).endswith("It is used only after a restart of the service.")
         assert await ask(stack) == "A scripted answer."
+
+
+def rounds(model: ScriptedModel) -> int:
+    return sum(request.path == "/v1/models" for request in model.requests)
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_a_hint_is_never_lost(state: Path, anyio_backend: object) -> None:
+    async with ScriptedModel() as model, degraded_stack(run_configuration(state, model)) as stack:
+        stack.watch.begin()
+        # The timers of the service's event loop are exact to the millisecond: some end a little too soon.
+        for step in range(10):
+            before = rounds(model)
+            stack.watch._ended_at = time.monotonic() - 0.9 - step * 0.0002
+            stack.watch.soon()
+            with anyio.fail_after(10):  # a regular round is farther away
+                while rounds(model) == before:  # noqa: ASYNC110 - as a client polls
+                    await anyio.sleep(0.01)
+
+
+async def test_a_hint_during_a_round_begins_another(state: Path) -> None:
+    async with ScriptedModel() as model, degraded_stack(run_configuration(state, model)) as stack:
+        stack.watch.begin()
+        stack.watch._ended_at = float("-inf")
+        before = rounds(model)
+        async with anyio.create_task_group() as group:
+            group.start_soon(stack.watch.check)
+            await anyio.lowlevel.checkpoint()
+            stack.watch.soon()
+        with anyio.fail_after(10):
+            while rounds(model) < before + 2:  # noqa: ASYNC110 - as a client polls
+                await anyio.sleep(0.01)
