@@ -57,8 +57,9 @@ def substitute(tree: Any, environment: Mapping[str, str], *, retype: bool = Fals
 
     A replaced text stays a text, and an empty one becomes null. `retype` turns replaced texts that
     look like a switch or a number into one, as Llama Stack does for its run.yaml, but never below a
-    key that names a secret. Numbers made so remember their text. List entries whose `provider_id` becomes `__disabled__`, or whose
-    identifier becomes empty, are dropped.
+    key that names a secret. Numbers made so remember their text. List entries whose `provider_id` becomes
+    `__disabled__`, or whose identifier becomes empty, are dropped, and in `providers` those whose
+    `provider_id` becomes empty.
 
     Raises ConfigurationError with one problem for each unset variable: the key's path and the name.
     """
@@ -119,7 +120,11 @@ class _Resolver:
     def _dropped(self, entry: Any, path: KeyPath) -> bool:
         if not isinstance(entry, dict):
             return False
-        if self._peek(entry.get("provider_id")) == _DISABLED:
+        provider = entry.get("provider_id")
+        if self._peek(provider) == _DISABLED:
+            return True
+        if provider and path[:1] == ("providers",) and self._peek(provider) is None:
+            # Switched off, so what its settings refer to does not matter.
             return True
         if any(name in entry and self._peek(entry[name]) in (None, "") for name in _IDENTIFIERS):
             return True

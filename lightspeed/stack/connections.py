@@ -61,8 +61,12 @@ def keep_connections(provider: Any) -> ConnectionPool | None:
 
 
 def _faster(provider: Any, client: AsyncOpenAI) -> AsyncOpenAI:
-    """aiohttp below httpx halves the cost of a call. Settings of a provider's own for its network stay with httpx."""
-    if provider.config.network is not None or "http_client" in provider.get_extra_client_params():
+    """aiohttp below httpx halves the cost of a call. Settings of a provider's own for its network stay with httpx.
+
+    So does an address with a user name and password, which aiohttp refuses beside the header with the key.
+    """
+    own = provider.config.network is not None or "http_client" in provider.get_extra_client_params()
+    if own or client.base_url.userinfo:
         return client
     return client.copy(http_client=DefaultAioHttpClient(verify=provider.shared_ssl_context))
 

@@ -118,6 +118,15 @@ def test_the_given_tree_is_not_changed() -> None:
         ({"mcp_servers": [{"name": "${env.UNSET:+x}", "url": "${env.UNSET}"}]}, {"mcp_servers": []}),
         ({"limiters": [{"name": "${env.UNSET:+x}"}]}, {"limiters": [{"name": None}]}),
         ({"provider_id": "__disabled__"}, {"provider_id": "__disabled__"}),
+        (
+            {
+                "providers": {
+                    "inference": [{"provider_id": "${env.UNSET:+p}", "config": {"url": "${env.UNSET}"}}]
+                }
+            },
+            {"providers": {"inference": []}},
+        ),
+        ({"models": [{"provider_id": "${env.UNSET:+p}"}]}, {"models": [{"provider_id": None}]}),
     ],
 )
 def test_entries_that_are_dropped(tree: object, left: object) -> None:

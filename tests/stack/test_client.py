@@ -39,6 +39,18 @@ def _inference() -> Any:
     return Api.inference
 
 
+async def test_an_address_with_a_user_and_a_password(state: Path) -> None:
+    async with ScriptedModel() as model:
+        configuration = run_configuration(state, model)
+        settings = configuration["providers"]["inference"][0]["config"]
+        settings["base_url"] = settings["base_url"].replace("://", "://user:c4nary@")
+        async with embedded_stack(configuration) as stack:
+            for stream in (True, False):
+                answer = await stack.chat(ChatRequest("scripted/scripted", QUESTION, stream=stream))
+                assert "".join([piece.text async for piece in answer]) == "A scripted answer."
+        assert {chat.headers["authorization"] for chat in model.chats} == {"Basic dXNlcjpjNG5hcnk="}
+
+
 async def test_text_and_usage_are_the_same_streamed_or_not(state: Path) -> None:
     async with ScriptedModel() as model, embedded_stack(run_configuration(state, model)) as stack:
         model.default(Reply("Two nodes run.", usage=Usage(40, 3)))
