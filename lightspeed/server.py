@@ -64,6 +64,10 @@ class Server(uvicorn.Server):
             # Nothing is being answered, and a start cannot be cut short from inside.
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
+        if self.should_exit:
+            # Whoever sends a second signal does not want to wait, and not to read of all that is cut off.
+            self.force_exit = True
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
 
     @override

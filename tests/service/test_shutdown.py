@@ -61,3 +61,25 @@ def test_twenty_streams_end_cleanly_within_the_limit(tmp_path: Path) -> None:
     for number in range(STREAMS):
         name = f"{'slow' if number % 2 else 'endless'} {number}"
         assert stored[name] == ("one two three four" if number % 2 else "one two")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_second_signal_does_not_wait(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    with ScriptedModel(Reply("one two three", hang_at=2)) as model:
+        configuration = configuration_files(tmp_path, tmp_path / "state", model)
+        with (
+            serving(tmp_path, "-c", str(configuration), state=tmp_path / "state") as service,
+            service.client.stream("POST", "/v1/streaming_query", json={"query": "Count."}) as answer,
+        ):
+            pieces = answer.iter_text()
+            while '" two"' not in next(pieces):
+                pass
+            service.process.send_signal(number)
+            while "Waiting for connections" not in service.log:
+                assert service.process.poll() is None, service.log
+                time.sleep(0.05)
+            service.process.send_signal(number)
+            with pytest.raises(httpx.TransportError):
+                list(pieces)
+            assert service.process.wait(60) == status
+            assert "Traceback" not in service.log
