@@ -75,11 +75,18 @@ def _problems_of_machine(configuration: Configuration) -> Iterator[str]:
     if reason := path_trouble(state):
         yield f"the state directory {state} {reason}"
         return
-    existing = next(folder for folder in (state, *state.parents) if folder.exists())
+    if trouble := _folder_trouble(state):
+        yield f"the state directory {state}: {trouble}"
+
+
+def _folder_trouble(folder: Path) -> str | None:
+    """What keeps a folder from being used, or made if it is not there."""
+    existing = next(above for above in (folder, *folder.parents) if above.exists())
     if not existing.is_dir():
-        yield f"the state directory {state} cannot be made: {existing} is not a directory"
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield f"the state directory {state} cannot be written to"
+        return f"{existing} is not a directory"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written to"
+    return None
 
 
 def _database_problems(configuration: Configuration) -> Iterator[str]:
@@ -96,6 +103,8 @@ def _database_problems(configuration: Configuration) -> Iterator[str]:
             yield f"{section}.sqlite.db_path: {reason}"
         elif database.db_path.is_dir():
             yield f"{section}.sqlite.db_path: is a directory, not a file"
+        elif trouble := _folder_trouble(database.db_path.absolute().parent):
+            yield f"{section}.sqlite.db_path: {trouble}"
 
 
 def _stores_to_be_found(configuration: Configuration, plan: Plan) -> Iterator[str]:

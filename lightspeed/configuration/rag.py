@@ -67,4 +67,4 @@ class RerankerConfiguration(Section):
     """A cross-encoder that orders the chunks that were found."""
 
     enabled: bool = Field(False, description="Whether chunks are reranked.")
-    model: str = Field("cross-encoder/ms-marco-MiniLM-L6-v2", description="Cross-encoder model.")
+    model: Text = Field("cross-encoder/ms-marco-MiniLM-L6-v2", description="Cross-encoder model.")

@@ -91,3 +91,5 @@ class ServiceConfiguration(Section):
     def problems(self) -> Iterator[tuple[KeyPath, str]]:
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             yield ("root_path",), "must be empty, or begin with `/` and not end with `/`"
+        elif "//" in self.root_path or not set(self.root_path).isdisjoint("?#\\ \t\n"):
+            yield ("root_path",), "must not hold `//`, `?`, `#`, `\\` or blanks"

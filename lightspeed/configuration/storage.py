@@ -24,6 +24,10 @@ class SQLiteDatabaseConfiguration(Section):
 
     db_path: AnyPath = Field(description="Database file.")
 
+    def problems(self) -> Iterator[tuple[KeyPath, str]]:
+        if str(self.db_path) == ":memory:":
+            yield ("db_path",), "must be a file; `:memory:` is no place that processes share"
+
 
 class PostgreSQLDatabaseConfiguration(Section):
     """A PostgreSQL database."""
