@@ -1,6 +1,6 @@
 """From a file to a configuration, and from a configuration to a dump without secrets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from lightspeed.errors import ConfigurationError
 def load_configuration(path: Path, environment: Mapping[str, str]) -> Configuration:
     """Read, substitute and validate the file.
 
-    Relative paths in the file start at the working directory; that of the stack's run.yaml may also start
-    at the directory of the file. Raises ConfigurationError with one line
+    Relative paths in the file start at the working directory; those of the stack's run.yaml and of skills may also
+    start at the directory of the file. Raises ConfigurationError with one line
     for each mistake: the file, the key and what is wrong, never the value.
     """
     try:
@@ -53,7 +53,8 @@ def _validated(path: Path, tree: dict[str, Any], environment: Mapping[str, str])
     found = [(key, unset(name)) for key, names in substitution.missing.items() for name in names]
     configuration = None
     try:
-        tree = _with_database(_with_run_file(substitution.tree, path.parent), environment)
+        tree = _with_skills(_with_run_file(substitution.tree, path.parent), path.parent)
+        tree = _with_database(tree, environment)
         configuration = Configuration.model_validate(tree)
     except ValidationError as error:
         found += [
@@ -78,14 +79,26 @@ def _with_run_file(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
     return tree | {"llama_stack": stack}
 
 
+def _with_skills(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
+    skills = tree.get("skills")
+    if not isinstance(skills, dict) or not isinstance(skills.get("paths"), list):
+        return tree
+    paths = [_found(given, directory, Path.is_dir) for given in skills["paths"]]
+    return tree | {"skills": skills | {"paths": paths}}
+
+
 def _beside(section: dict[str, Any], key: str, directory: Path) -> dict[str, Any]:
-    given = section.get(key)
+    return section | {key: _found(section[key], directory, Path.is_file)} if key in section else section
+
+
+def _found(given: Any, directory: Path, fits: Callable[[Path], bool]) -> Any:
+    """A path that leads nowhere from the working directory, but from the directory of the file."""
     if not isinstance(given, str):
-        return section
+        return given
     named = Path(given).expanduser()
-    if path_trouble(named) or named.exists() or not (directory / given).is_file():
-        return section
-    return section | {key: str(directory / given)}
+    if path_trouble(named) or named.exists() or not fits(directory / given):
+        return given
+    return str(directory / given)
 
 
 def _with_database(tree: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

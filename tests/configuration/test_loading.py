@@ -340,3 +340,14 @@ def test_the_import_stays_small() -> None:
     allowed = {"lightspeed", "pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
     allowed |= {"typing_extensions", "yaml", "_yaml", "cython_runtime"}
     assert {name for name in packages if not name.startswith(("_", "sitecustomize"))} <= allowed
+
+
+def test_skills_may_lie_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there" / "triage").mkdir(parents=True)
+    (tmp_path / "here" / "expiry").mkdir(parents=True)
+    file = tmp_path / "there" / "lightspeed-stack.yaml"
+    file.write_text(MINIMAL + "skills: {paths: [triage, expiry]}\n")
+    monkeypatch.chdir(tmp_path / "here")
+    skills = load_configuration(file, {}).skills
+    assert skills is not None
+    assert skills.paths == (tmp_path / "there" / "triage", Path("expiry"))
