@@ -1,20 +1,15 @@
 """Ending paused Turns that have expired, and removing decisions that are too old."""
 
 import logging
-import random
-from datetime import UTC, datetime, timedelta
-
-import anyio
+from datetime import datetime, timedelta
 
 from lightspeed.assistant.pauses import Pauses
-from lightspeed.errors import StorageError
 from lightspeed.storage.approvals import Approvals
+from lightspeed.storage.sweeping import EVERY, FIRST_AFTER, sweep
 
 logger = logging.getLogger(__name__)
 
 _EXPIRED_KEPT = timedelta(hours=24)
-_FIRST_AFTER = 60.0  # seconds
-_EVERY = 3600.0
 
 
 class ApprovalRetention:
@@ -26,8 +21,8 @@ class ApprovalRetention:
         approvals: Approvals,
         *,
         days: int,
-        first_after: float = _FIRST_AFTER,
-        every: float = _EVERY,
+        first_after: float = FIRST_AFTER,
+        every: float = EVERY,
     ) -> None:
         """Decisions are kept for `days`; the other times are in seconds."""
         self._pauses = pauses
@@ -38,15 +33,7 @@ class ApprovalRetention:
 
     async def run(self) -> None:
         """Do so again and again until cancelled. Errors end up in the log."""
-        await anyio.sleep(self._first_after * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-        while True:
-            try:
-                await self.apply(datetime.now(UTC))
-            except StorageError:
-                logger.error("Old approvals cannot be removed now; it is tried again later")
-            except Exception:
-                logger.exception("Old approvals cannot be removed")
-            await anyio.sleep(self._every)
+        await sweep(self.apply, "Old approvals", first_after=self._first_after, every=self._every)
 
     async def apply(self, now: datetime) -> tuple[int, int]:
         """Returns how many turns were ended and how many approvals removed. Raises StorageError."""

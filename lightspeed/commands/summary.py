@@ -30,7 +30,7 @@ def summary(plan: Plan) -> Iterator[tuple[str, str]]:
     )
     yield "history", _history(configuration)
     yield "authentication", configuration.authentication.module
-    yield "features", ", ".join(_features(configuration)) or "none"
+    yield "features", ", ".join(_features(plan)) or "none"
     yield "data", str(state_directory(os.environ))
 
 
@@ -85,9 +85,10 @@ def _history(configuration: Configuration) -> str:
     return _database(cache.sqlite or cache.postgres) or "in the database"
 
 
-def _features(configuration: Configuration) -> Iterator[str]:
+def _features(plan: Plan) -> Iterator[str]:
+    configuration = plan.configuration
     collection, quotas = configuration.user_data_collection, configuration.quota_handlers
-    servers, skills = configuration.mcp_servers, configuration.skills
+    servers = configuration.mcp_servers
     given = {
         f"feedback in {collection.feedback_storage}": collection.feedback_enabled,
         f"transcripts in {collection.transcripts_storage}": collection.transcripts_enabled,
@@ -96,10 +97,14 @@ def _features(configuration: Configuration) -> Iterator[str]:
         "Offline Knowledge Portal": configuration.rag.uses_portal,
         "reranker": configuration.reranker.enabled,
         f"MCP servers {', '.join(server.name for server in servers)}": bool(servers),
-        "skills": skills is not None and bool(skills.paths),
+        "MCP servers of users": configuration.mcp_registration.enabled,
+        f"skills {', '.join(skill.name for skill in plan.skills.catalogue)}": bool(plan.skills.catalogue),
         "compaction": configuration.compaction.enabled,
-        "quotas": bool(quotas.limiters),
-        "access rules": configuration.authorization is not None,
+        f"quotas {', '.join(limiter.name for limiter in quotas.limiters)}": bool(quotas.limiters),
+        "token history": quotas.enable_token_history,
+        "access rules": configuration.authorization is not None
+        and bool(configuration.authorization.access_rules),
+        "Azure Entra ID": configuration.azure_entra_id is not None,
         "Splunk": configuration.splunk is not None and configuration.splunk.enabled,
     }
     yield from (name for name, switched_on in given.items() if switched_on)

@@ -1,20 +1,15 @@
 """Removing what is older than the configuration allows."""
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-
-import anyio
+from datetime import datetime, timedelta
 
 from lightspeed.configuration.retention import RetentionConfiguration
 from lightspeed.errors import StorageError
 from lightspeed.storage.erasure import ErasedData, Erasure
+from lightspeed.storage.sweeping import EVERY, FIRST_AFTER, sweep
 
 logger = logging.getLogger(__name__)
-
-_FIRST_AFTER = 60.0  # seconds
-_EVERY = 3600.0
 
 
 class Retention:
@@ -25,8 +20,8 @@ class Retention:
         erasure: Erasure,
         configuration: RetentionConfiguration,
         *,
-        first_after: float = _FIRST_AFTER,
-        every: float = _EVERY,
+        first_after: float = FIRST_AFTER,
+        every: float = EVERY,
     ) -> None:
         """The times are in seconds."""
         self._erasure = erasure
@@ -35,17 +30,8 @@ class Retention:
         self._every = every
 
     async def run(self) -> None:
-        """Apply the configuration again and again until cancelled. Errors end up in the log."""
-        # Not all processes at the same moment.
-        await anyio.sleep(self._first_after * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-        while True:
-            try:
-                await self.apply(datetime.now(UTC))
-            except StorageError:
-                logger.error("Data that is too old cannot be removed now; it is tried again later")
-            except Exception:
-                logger.exception("Data that is too old cannot be removed")
-            await anyio.sleep(self._every)
+        """Do so again and again until cancelled. Errors end up in the log."""
+        await sweep(self.apply, "Data that is too old", first_after=self._first_after, every=self._every)
 
     async def apply(self, now: datetime) -> ErasedData:
         """Remove what is too old, and return how much that was.

@@ -14,7 +14,8 @@ from lightspeed.app import ENDPOINTS
 from tests.api.conftest import Service
 from tests.api.knowledge import allow_the_stock_providers, knowledge_service, made_store, own, uploaded_file
 from tests.api.test_streaming_query import streaming
-from tests.scripted_model import Reply, ScriptedModel
+from tests.mcp_servers import mcp_server, tool
+from tests.scripted_model import Reply, ScriptedModel, ToolCall
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +36,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/conversations/{conversation_id}"): {"topic_summary": "taken"},
     ("PUT", "/v2/conversations/{conversation_id}"): {"topic_summary": "taken"},
     ("PUT", "/v1/vector-stores/{vector_store_id}"): {"name": "taken"},
+    ("POST", "/v1/approvals/{approval_id}"): {"approve": True},
     ("PUT", "/v1/vector-stores/{vector_store_id}/files/{file_id}"): {"attributes": {"a": "b"}},
 }
 # Routes whose path names nothing of a user's.
@@ -59,8 +61,14 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     with ScriptedModel() as model:
         model.default(Reply("A scripted answer."))
         run = own(state, model)
-        async with knowledge_service(state, model, run, authentication=KEYS) as service:
-            yield service
+        with mcp_server(tools=[tool("erase")]) as server:
+            sections = {
+                "authentication": KEYS,
+                "mcp_servers": [{"name": "ops", "url": server.url, "require_approval": "always"}],
+                "mcp_registration": {"enabled": True, "allowed_hosts": ["mcp.example"]},
+            }
+            async with knowledge_service(state, model, run, **sections) as service:
+                yield service
 
 
 @asynccontextmanager
@@ -84,7 +92,7 @@ async def bob(shared: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def belongings(ann: httpx.AsyncClient) -> Belongings:
+async def belongings(shared: Service, ann: httpx.AsyncClient) -> Belongings:
     asked = await ann.post("/v1/query", json={"query": f"What does a {MARK} eat?"})
     assert asked.status_code == 200, asked.text
     store = await made_store(ann, f"{MARK} notes")
@@ -97,12 +105,27 @@ async def belongings(ann: httpx.AsyncClient) -> Belongings:
         json={"name": f"{MARK} {asked.json()['conversation_id']}", "content": f"Tell of the {MARK}."},
     )
     assert saved.status_code == 201, saved.text
+    name = f"of-ann-{asked.json()['conversation_id']}"
+    server = await ann.post("/v1/mcp-servers", json={"name": name, "url": f"https://mcp.example/{MARK}"})
+    if server.status_code == 422:
+        # There may be so many of one user only.
+        for entry in (await ann.get("/v1/mcp-servers")).json()["servers"]:
+            if entry["source"] == "api":
+                await ann.delete(f"/v1/mcp-servers/{entry['name']}")
+        server = await ann.post("/v1/mcp-servers", json={"name": name, "url": f"https://mcp.example/{MARK}"})
+    assert server.status_code == 201, server.text
+    shared.model.queue(Reply(tool_calls=[ToolCall("erase", {"text": MARK})]))
+    waiting = await ann.post("/v1/query", json={"query": f"Erase the {MARK}."})
+    required = waiting.json()["required_action"]
     return Belongings(
         {
             "conversation_id": asked.json()["conversation_id"],
             "vector_store_id": store["id"],
             "file_id": file["id"],
             "saved_prompt_id": saved.json()["id"],
+            "name": name,
+            "request_id": required["request_id"],
+            "approval_id": required["approvals"][0]["id"],
         }
     )
 
@@ -121,6 +144,9 @@ async def seen_by_ann(ann: httpx.AsyncClient, ids: dict[str, str]) -> list[Any]:
         "/v1/conversations",
         "/v1/saved-prompts",
         "/v1/rags",
+        "/v1/mcp-servers",
+        "/v1/approvals",
+        f"/v1/approvals/{ids['approval_id']}",
     ]
     answers = [await ann.get(path) for path in paths]
     assert {answer.status_code for answer in answers} == {200}

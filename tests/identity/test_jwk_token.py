@@ -16,7 +16,7 @@ from lightspeed.identity.principal import Principal
 from tests.identity.asking import bearer, refusal, request
 from tests.identity.jwks_server import JwksServer, jwks_server
 from tests.identity.signing import encoded, key_set, signing_key
-from tests.identity.test_key_server import Clock
+from tests.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

@@ -13,6 +13,7 @@ from anyio import to_thread
 from lightspeed.configuration.authentication import JwkConfiguration
 from lightspeed.errors import RequestError, Unavailable
 from lightspeed.identity.key_server import KeyServer
+from tests.clock import Clock
 from tests.identity.jwks_server import JwksServer, jwks_server
 from tests.identity.signing import key_set, signing_key
 
@@ -22,13 +23,6 @@ KEY = signing_key("ES256").jwk(kid="k")
 UNREACHABLE = (503, "Unable to reach authentication key server")
 MALFORMED = (401, "Authentication keys are malformed")
 NO_DATA = (401, "Authentication key server returned invalid data")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

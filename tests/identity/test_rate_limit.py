@@ -4,14 +4,7 @@ import pytest
 
 from lightspeed.errors import TooManyRequests
 from lightspeed.identity.rate_limit import RateLimit
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def refused(limit: RateLimit, user: str = "ann") -> int | None:

@@ -15,6 +15,7 @@ from lightspeed.stack.azure_authority import AzureAuthority
 from lightspeed.stack.azure_tokens import AzureTokens
 from lightspeed.stack.chat import ChatRequest
 from lightspeed.stack.environment import prepare_environment
+from tests.clock import Clock
 from tests.embedded import run_configuration
 from tests.scripted_model import Reply, ScriptedModel
 from tests.stack.entra_id import EntraId
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 QUESTION = ({"role": "user", "content": "When?"},)
-
-
-class Clock:
-    """Stands still until told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -12,21 +12,12 @@ from anyio import to_thread
 from lightspeed.errors import ProviderUnavailable
 from lightspeed.stack.azure_authority import AzureAuthority
 from lightspeed.stack.azure_tokens import AzureTokens
+from tests.clock import Clock
 from tests.stack.entra_id import CLIENT, SECRET, SECRETS, TENANT, EntraId
 
 pytestmark = pytest.mark.anyio
 
 HOUR = 3600.0
-
-
-class Clock:
-    """Stands still until told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
