@@ -10,7 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lightspeed.api.json_codec import MalformedJSON, encode
-from lightspeed.errors import InternalError, LightspeedError, NotReady, RequestError
+from lightspeed.errors import (
+    InternalError,
+    LightspeedError,
+    ModelRefused,
+    NotReady,
+    RequestError,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +79,10 @@ def exception_handlers() -> dict[Any, Callable[[Request, Any], Any]]:
 
 async def _request_error(request: Request, error: RequestError) -> Response:
     if error.status >= 500 and not isinstance(error, NotReady):
-        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error.__cause__)
+        # Of a provider that is away, or refuses, the cause says enough.
+        provider = isinstance(error, ModelRefused | Unavailable)
+        trace = None if provider and not log.isEnabledFor(logging.DEBUG) else error.__cause__
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=trace)
     return error_response(error)
 
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from lightspeed.api.endpoint import Access, Call, Endpoint
 from lightspeed.api.errors import MAX_SCHEMA_ERRORS, SchemaError
-from lightspeed.errors import ModelQuotaExceeded, NotFound, StorageError
+from lightspeed.errors import ModelQuotaExceeded, NotFound, ProviderUnavailable, StorageError
 from tests.api.declared_api import Answer, Filter, Question, application, ask, client
 
 pytestmark = pytest.mark.anyio
@@ -196,3 +196,18 @@ async def test_server_errors_are_logged_with_what_caused_them(caplog: pytest.Log
     assert "disk full" not in response.text
     assert "disk full" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_a_provider_that_is_away_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def away(call: Call) -> Answer:
+        try:
+            raise ConnectionError("long story")
+        except ConnectionError as error:
+            raise ProviderUnavailable("The connection was refused.") from error
+
+    with caplog.at_level(logging.ERROR, "lightspeed"):
+        async with client(application([ask(away)])) as http:
+            answer = await http.post("/v1/query", json={"query": "Hello?"})
+    assert answer.status_code == 503
+    assert "The connection was refused." in caplog.text
+    assert "Traceback" not in caplog.text
