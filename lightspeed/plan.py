@@ -32,7 +32,7 @@ class Plan:
     run_configuration_file: Path
     notices: Sequence[str] = ()  # what an older run.yaml says otherwise
     doubts: Sequence[str] = ()  # what starts, but cannot work
-    skills: Skills = field(default_factory=lambda: Skills((), 0))
+    skills: Skills = field(default_factory=lambda: Skills((), 0), compare=False)
 
     @property
     def configured_stores(self) -> frozenset[str]:
