@@ -4,6 +4,8 @@ import pytest
 
 from lightspeed.tools.arguments import parse_arguments
 
+DEEP = '{"a": ' + "[" * 300 + "]" * 300 + "}"
+
 
 @pytest.mark.parametrize(
     ("text", "arguments"),
@@ -15,6 +17,8 @@ from lightspeed.tools.arguments import parse_arguments
         ("just words", {"args": "just words"}),
         ("[1, 2]", {"args": "[1, 2]"}),
         ("null", {"args": "null"}),
+        (DEEP, {"args": DEEP}),
+        ('{"a": [{"b": [0]}]}', {"a": [{"b": [0]}]}),
         ("[" * 100_000, {"args": "[" * 100_000}),
     ],
 )

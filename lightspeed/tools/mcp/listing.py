@@ -13,31 +13,56 @@ logger = logging.getLogger(__name__)
 _LONGEST_NAME = 256
 _LONGEST_DESCRIPTION = 8_192
 _LARGEST_SCHEMA = 64 * 1024  # characters of JSON
+_INSISTED = frozenset({"type", "properties", "required"})
 
 
 def listed_tools(server_label: str, raw: Iterable[Mapping[str, Any]]) -> tuple[ListedTool, ...]:
-    """The tools of a list of the protocol; without those of a name that was there, and those that are too large."""
+    """The tools of a list of the protocol.
+
+    Left out are those of a name that was there or cannot be shown, those that are too large, and those whose schema
+    is not of an object: a provider that checks schemas would refuse the whole question for one of them.
+    """
     found: dict[str, ListedTool] = {}
     dropped = 0
     for tool in raw:
         name = str(tool.get("name", ""))
         schema = json.dumps(tool.get("inputSchema") or {}, ensure_ascii=False)
-        if not name or len(name) > _LONGEST_NAME or name in found or len(schema) > _LARGEST_SCHEMA:
+        if not _is_name(name) or name in found or len(schema) > _LARGEST_SCHEMA:
+            dropped += 1
+            continue
+        read = _object_schema(json.loads(schema))
+        if not _is_of_an_object(read):
             dropped += 1
             continue
         description = str(tool.get("description") or tool.get("title") or "")
         if len(description) > _LONGEST_DESCRIPTION:
             description = description[: _LONGEST_DESCRIPTION - 3] + "..."
-        found[name] = ListedTool(name, harmless(description), _object_schema(json.loads(schema)))
+        found[name] = ListedTool(name, harmless(description), read)
     if dropped:
         logger.warning(
-            "MCP server '%s' lists %d tools that are left out: too large, or of a name that is taken",
+            "MCP server '%s' lists %d tools that are left out: too large, or of a wrong name or schema",
             one_line(server_label),
             dropped,
         )
     return tuple(found.values())
 
 
+def _is_name(name: str) -> bool:
+    return bool(name) and len(name) <= _LONGEST_NAME and name.isprintable()
+
+
 def _object_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """Providers insist on the type and the properties, which servers may leave out."""
-    return {"type": "object", "properties": {}} | schema
+    given = {key: value for key, value in schema.items() if value is not None or key not in _INSISTED}
+    return {"type": "object", "properties": {}} | given
+
+
+def _is_of_an_object(schema: Mapping[str, Any]) -> bool:
+    properties, required = schema["properties"], schema.get("required", [])
+    return (
+        schema["type"] == "object"
+        and isinstance(properties, dict)
+        and all(isinstance(given, dict | bool) for given in properties.values())
+        and isinstance(required, list)
+        and all(isinstance(name, str) for name in required)
+    )
