@@ -15,6 +15,7 @@ from lightspeed.api.errors import exception_handlers
 from lightspeed.api.gates import Gates
 from lightspeed.api.routing import routes
 from lightspeed.configuration.root import Configuration
+from lightspeed.identity.authentication import Authentication
 from lightspeed.storage.database import Database
 from lightspeed.storage.mcp_servers import RegisteredServers
 from tests.api.conftest import rules
@@ -50,7 +51,12 @@ class McpService:
 
 
 def mcp_service(
-    configuration: Configuration, servers: RegisteredServers, toolbox: Any = None, skills: Any = None
+    configuration: Configuration,
+    servers: RegisteredServers,
+    toolbox: Any = None,
+    skills: Any = None,
+    *,
+    authenticate: Authentication = authenticate,
 ) -> McpService:
     services = SimpleNamespace(
         mcp_servers=servers,
