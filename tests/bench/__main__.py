@@ -19,8 +19,9 @@ from tests.bench.process import Child, DidNotStartError
 from tests.bench.rounds import Case, FaultError, Measurement, cases, measure
 from tests.bench.scrapes import Scrape, scrapes, wait_for_workers
 from tests.bench.storage import Timing, timings
+from tests.bench.tools import ToolCost, tool_costs
 
-_PARTS = ("floor", "service", "start", "default", "storage", "metrics", "identity")
+_PARTS = ("floor", "service", "start", "default", "storage", "metrics", "identity", "tools")
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Findings:
     timings: list[Timing] = field(default_factory=list)
     scrapes: list[Scrape] = field(default_factory=list)
     identity: list[IdentityCost] = field(default_factory=list)
+    tools: list[ToolCost] = field(default_factory=list)
 
 
 class Bench:
@@ -47,6 +49,8 @@ class Bench:
             for one in timings(self._new_folder("storage"), times=100 * self._rounds):
                 self.findings.timings.append(one)
                 _progress(f"{one.name}: {one.ours:.2f} ms")
+        if "tools" in self._parts:
+            self.findings.tools += tool_costs(self._new_folder("tools"), turns=20 * self._rounds)
         with service.scripted_model(self._new_folder("model")) as model:
             model.wait_for("/v1/models", 20)
             upstream = f"http://127.0.0.1:{model.port}/v1"
@@ -126,6 +130,12 @@ def show(findings: Findings, wanted: Sequence[Case]) -> None:
     if findings.identity:
         print(*report.identity(findings.identity), sep="\n")
         print("\nMedians of GET /v1/info on one connection; with access rules but for `noop`.")
+    if findings.tools:
+        print(*report.tools(findings.tools), sep="\n")
+        print(
+            "\nMedians. The ratio is that to a turn without tools, after the servers' own time is taken off; for first"
+            " tokens, the servers' time is that of the slowest living one's list."
+        )
     if findings.timings:
         print(*report.storage(findings.timings), sep="\n")
         print("\nMedians in milliseconds; the floor does the same with bare statements of the driver.")

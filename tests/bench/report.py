@@ -11,6 +11,7 @@ from tests.bench.identity import IdentityCost
 from tests.bench.rounds import Case, Measurement, summary
 from tests.bench.scrapes import Scrape
 from tests.bench.storage import Timing
+from tests.bench.tools import ToolCost
 
 _COLUMNS = (
     ("requests/s", "rate", "{:.0f}"),
@@ -88,6 +89,14 @@ def identity(measured: Sequence[IdentityCost]) -> Iterable[str]:
     yield _row("---", "---:", "---:")
     for one in measured:
         yield _row(f"`{one.module}`", f"{one.p50:.2f}", f"{one.added:.2f}")
+
+
+def tools(measured: Sequence[ToolCost]) -> Iterable[str]:
+    yield _row("", "ms", "of that the servers' ms", "requests to servers", "ratio")
+    yield _row("---", "---:", "---:", "---:", "---:")
+    for one in measured:
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        yield _row(one.name, f"{one.taken:.1f}", f"{one.beside:.1f}", f"{one.requests:.1f}", ratio)
 
 
 def _ratio(measurements: Sequence[Measurement], case: Case, name: str) -> float:
