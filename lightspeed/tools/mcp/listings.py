@@ -52,8 +52,9 @@ class Listings:
     """A turn waits for a list only if it is not known yet, and never for a server that is known to be away.
 
     A list serves for `tool_list_seconds`, and as long again while it is loaded anew. The wait for a list that is not
-    known ends `patience` seconds after its loading began, whichever turn has begun it; it goes on loading. Servers
-    that failed are asked again after a pause that grows, while turns go on without them.
+    known ends `patience` seconds after its loading began, whichever turn has begun it; it goes on loading, and until it
+    ends nobody waits for that server, whatever the credentials. Servers that failed are asked again after a pause that
+    grows, while turns go on without them.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Listings:
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._away: dict[tuple[str, str], _Setback] = {}
+        self._late: dict[tuple[str, str], asyncio.Task[Answer]] = {}
         self._tasks: set[asyncio.Task[Answer]] = set()
 
     async def tools(self, server: McpServer, headers: ResolvedHeaders) -> Answer:
@@ -72,15 +74,28 @@ class Listings:
         if not isinstance(known, asyncio.Task):
             return known
         entry = self._entry(headers.digest(server))
-        patience = entry.loading_since + self._patience - self._clock()
+        late = server.place in self._late
+        patience = 0.0 if late else entry.loading_since + self._patience - self._clock()
         done, _ = await asyncio.wait({known}, timeout=max(patience, 0.0))
         if known.cancelled():
             return McpFailure("gone", "is not asked any more, for the service stops")
         if done:
             return known.result()
+        self._waited_enough(server.place, known)
         if entry.tools is not None:
             return entry.tools
         return McpFailure("slow", "has not listed its tools yet")
+
+    def _waited_enough(self, place: tuple[str, str], task: "asyncio.Task[Answer]") -> None:
+        """One turn has waited in vain: the next ones need not, until that loading has ended."""
+
+        def ended(_: object) -> None:
+            if self._late.get(place) is task:
+                del self._late[place]
+
+        if place not in self._late:
+            self._late[place] = task
+            task.add_done_callback(ended)
 
     def known(self, server: McpServer, headers: ResolvedHeaders) -> "Answer | asyncio.Task[Answer]":
         """The list, why it is missing, or the task that loads it and shall be waited for."""

@@ -21,13 +21,13 @@ DOWN = McpFailure("unreachable", "cannot be reached")
 class Source:
     """Lists tools as it is told, and counts how often it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.05) -> None:
         self.now = 1000.0
         self.asked: list[str] = []
         self.failure: McpFailure | None = None
         self.released = asyncio.Event()
         self.released.set()
-        self.listings = Listings(self.load, patience=0.05, clock=lambda: self.now)
+        self.listings = Listings(self.load, patience=patience, clock=lambda: self.now)
 
     async def load(self, server: McpServer, headers: ResolvedHeaders) -> Tools:
         self.asked.append(headers.lasting.get("X-Key", ""))
@@ -206,3 +206,22 @@ async def test_a_call_that_was_only_slow_does_not_count(source: Source) -> None:
     await source.names()
     source.listings.failed(SERVER, await with_key("k"), McpFailure("slow", "did not answer"))
     assert await source.names() == ["tool1"]
+
+
+async def test_one_turn_waits_in_vain_and_not_each_user() -> None:
+    source = Source(patience=1000)
+    source.released.clear()
+    try:
+        first = asyncio.create_task(source.names("a"))
+        await source.settle()
+        source.now += 1001
+        async with asyncio.timeout(10):
+            assert await source.names("a") == "slow"
+            assert await source.names("b") == "slow"
+            # Its list is loaded all the same, and with the end of what was late others wait again.
+            source.released.set()
+            assert await first == ["tool2"]
+            assert await source.names("b") == ["tool2"]
+            assert await source.names("c") == ["tool3"]
+    finally:
+        await source.listings.close()
