@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_NAME = 256
 _LONGEST_DESCRIPTION = 8_192
 _LARGEST_SCHEMA = 64 * 1024  # characters of JSON
+_LARGEST_LIST = 512 * 1024  # characters of names, descriptions and schemas
 _INSISTED = frozenset({"type", "properties", "required"})
 
 
@@ -20,10 +21,11 @@ def listed_tools(server_label: str, raw: Iterable[Mapping[str, Any]]) -> tuple[L
     """The tools of a list of the protocol.
 
     Left out are those of a name that was there or cannot be shown, those that are too large, and those whose schema
-    is not of an object: a provider that checks schemas would refuse the whole question for one of them.
+    is not of an object: a provider that checks schemas would refuse the whole question for one of them. So are those
+    that come after 512 Ki characters, for each question takes the list to the model, the client and the database.
     """
     found: dict[str, ListedTool] = {}
-    dropped = 0
+    dropped = size = 0
     for tool in raw:
         name = str(tool.get("name", ""))
         schema = json.dumps(tool.get("inputSchema") or {}, ensure_ascii=False)
@@ -37,10 +39,14 @@ def listed_tools(server_label: str, raw: Iterable[Mapping[str, Any]]) -> tuple[L
         description = str(tool.get("description") or tool.get("title") or "")
         if len(description) > _LONGEST_DESCRIPTION:
             description = description[: _LONGEST_DESCRIPTION - 3] + "..."
+        size += len(name) + len(description) + len(schema)
+        if size > _LARGEST_LIST:
+            dropped += 1
+            continue
         found[name] = ListedTool(name, harmless(description), read)
     if dropped:
         logger.warning(
-            "MCP server '%s' lists %d tools that are left out: too large, or of a wrong name or schema",
+            "MCP server '%s' lists %d tools that are left out: too large or too many, or of a wrong name or schema",
             one_line(server_label),
             dropped,
         )

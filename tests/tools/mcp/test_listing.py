@@ -45,3 +45,11 @@ def test_the_first_of_one_name_is_kept() -> None:
     assert listed({"name": "a", "inputSchema": EMPTY}, {"name": "a", "inputSchema": {"title": "b"}}) == {
         "a": EMPTY
     }
+
+
+def test_a_list_has_an_end() -> None:
+    found = listed_tools(
+        "ops", ({"name": f"tool{number}", "description": "x" * 8000} for number in range(1000))
+    )
+    assert [tool.name for tool in found] == [f"tool{number}" for number in range(len(found))]
+    assert 60 < len(found) < 66
