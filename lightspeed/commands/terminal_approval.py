@@ -1,16 +1,18 @@
 """Asking in the terminal whether a tool may be called."""
 
+import io
 import json
 import sys
 
+import anyio
 from anyio import to_thread
 from rich.console import Console
-from rich.prompt import Confirm, Prompt
 from rich.text import Text
 
 from lightspeed.assistant.events import WantedApproval
 
 NOBODY_THERE = "Nobody could be asked."
+_ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
 
 
 class TerminalApproval:
@@ -27,16 +29,30 @@ class TerminalApproval:
                 Text("lightspeed: the call is denied, because nobody can be asked here", style="red")
             )
             return False, NOBODY_THERE
-        return await to_thread.run_sync(self._ask, abandon_on_cancel=True)
-
-    def _ask(self) -> tuple[bool, str | None]:
         try:
-            if Confirm.ask("Allow this call?", console=self._notes, default=False):
-                return True, None
-            reason = Prompt.ask("Reason", console=self._notes, default="", show_default=False)
+            while (answer := (await self._answer("Allow this call? [y/n] (n): ")).lower()) not in _ANSWERS:
+                self._notes.print(Text("Please enter y or n", style="red"))
+            return (True, None) if _ANSWERS[answer] else (False, await self._answer("Reason: ") or None)
         except EOFError:
             return False, None
-        return False, reason.strip() or None
+
+    async def _answer(self, question: str) -> str:
+        """One line that somebody types. Raises EOFError at the end of input."""
+        self._notes.print(Text(question, style="magenta"), end="")
+        await _typed()
+        line: str = await to_thread.run_sync(sys.stdin.readline)
+        if not line:
+            raise EOFError
+        return line.strip()
+
+
+async def _typed() -> None:
+    """Until there is a line to read. A thread that waits for one could not be left when somebody interrupts."""
+    try:
+        descriptor = sys.stdin.fileno()
+    except io.UnsupportedOperation:
+        return
+    await anyio.wait_readable(descriptor)
 
 
 def _shown(approval: WantedApproval) -> str:
