@@ -121,6 +121,14 @@ class Listings:
         """Load a list before anyone asks for it."""
         self._begin(server, headers, self._entry(headers.digest(server)))
 
+    def probe(self, server: McpServer, headers: ResolvedHeaders) -> None:
+        """Find out whether a server is away before anyone asks it, with headers that may not be enough for more."""
+        task = asyncio.create_task(
+            self._probed(server, headers), name=f"probe of {server.name}", context=Context()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def changed(self, digest: str) -> None:
         """The server has told that its list is another one now."""
         if (entry := self._entries.get(digest)) is not None:
@@ -172,6 +180,17 @@ class Listings:
             return tools
         finally:
             entry.loading = None
+
+    async def _probed(self, server: McpServer, headers: ResolvedHeaders) -> Answer:
+        try:
+            return await self._load(server, headers)
+        except McpFailure as failure:
+            if failure.of_the_server:
+                return self._note(server, self._entry(headers.digest(server)), failure)
+            return failure
+        except Exception as error:
+            logger.debug("The probe of MCP server '%s' failed", server.name, exc_info=error)
+            return McpFailure("garbled", "answers what cannot be read")
 
     def _note(self, server: McpServer, entry: _Entry, failure: McpFailure) -> McpFailure:
         failure = failure.with_traceback(None)  # It is kept, and would keep all that was there.

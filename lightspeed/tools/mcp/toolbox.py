@@ -73,13 +73,18 @@ class McpToolbox:
         return (*self._configured, *(server for server in added if server.name not in taken))
 
     async def begin(self) -> None:
-        """List the tools of servers that need nothing from a caller, in the background."""
+        """List the tools of servers that need nothing from a caller, and look whether the others are there.
+
+        Both go on in the background.
+        """
         nobody = Caller("")
         for server, headers in zip(
             self._configured, await self._resolver.resolve(self._configured, nobody), strict=True
         ):
             if not headers.missing and not server.headers:
                 self._listings.begin(server, headers)
+            else:
+                self._listings.probe(server, headers)
 
     async def offered(self, caller: Caller) -> Offer:
         """The tools that this caller may use now, what each server has listed, and which servers are missing.

@@ -269,7 +269,18 @@ async def test_lists_are_loaded_before_the_first_turn(address: McpAddress) -> No
         await wait_until(lambda: "tools/list" in address.seen.methods())
         offer = await box.offered(NOBODY)
         assert "echo" in by_name(offer)
-        assert address.seen.methods().count("tools/list") == 1
+        # The other server has been looked at, without what only a caller can give.
+        await wait_until(lambda: address.seen.methods().count("tools/list") == 2)
+        assert "x-key" not in address.seen.headers("tools/list")
+
+
+async def test_who_is_away_is_known_before_anyone_asks() -> None:
+    server = McpServer("dead", f"http://{HOST}:{free_port()}/mcp", authorization_headers={"X-Key": "client"})
+    async with toolbox(server, patience=1000.0) as box:
+        await box.begin()
+        await wait_until(lambda: len(box._listings._away) == 1)
+        offer = await box.offered(Caller("u", server_headers={"dead": {"X-Key": "1"}}))
+        assert [trouble.kind for trouble in offer.troubles] == ["unreachable"]
 
 
 @pytest.mark.parametrize(
