@@ -37,7 +37,7 @@ class Gates:
             return None
         if endpoint.path in PROBES:
             header = self.authenticate.credentials
-            if endpoint.path in self.open_paths and header and not request.headers.get(header):
+            if endpoint.path in self.open_paths and header and not any(request.headers.getlist(header)):
                 return GUEST
             return await self.authenticate(request)
         principal = await self.authenticate(request)
