@@ -38,18 +38,21 @@ class MeteredModel:
         self._settling = settling
         self._payer = payer
         self._spender = spender
+        self._admitted = False
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatPiece]:
         """Raises TooManyRequests if the quota is used up, here or while the answer is read.
 
-        Raises StorageError here, but not later: what was admitted comes to its end without the database.
+        Raises StorageError here, for the first call, but not later: what was admitted comes to its end without the
+        database, with all its calls.
         """
         if self._quotas.limits:
             request = replace(request, stream=True)
         spending = _Spending(self._quotas, self._payer, self._spender)
         asked = ModelRound(request)
         try:
-            await spending.begin(request)
+            await spending.begin(request, may_wait=self._admitted)
+            self._admitted = True
             pieces = _metered(await asked.ask(self._model), asked, spending, self._settling)
             # From here on it cannot be dropped without its end being run.
             await anext(pieces)
@@ -90,12 +93,20 @@ class _Spending:
         self._pieces = self._bytes = 0
         self._goes_on_unpaid = False
 
-    async def begin(self, request: ChatRequest) -> None:
-        """Charge what is sent, and the first block of what comes back."""
+    async def begin(self, request: ChatRequest, *, may_wait: bool) -> None:
+        """Charge what is sent, and the first block of what comes back.
+
+        `may_wait` says that all is charged at the end if the database is away now; else raises StorageError then.
+        """
         if self._quotas.limits:
             sent, _ = await estimated_tokens(request, "")
             self._paid_output = _FIRST_BLOCK
-            await self._charge(sent + self._paid_output)
+            try:
+                await self._charge(sent + self._paid_output)
+            except StorageError:
+                if not may_wait:
+                    raise
+                self._goes_on_unpaid = True
 
     async def grow(self, piece: ChatPiece) -> None:
         """Charge further blocks if the answer, with this piece, is longer than what is paid."""

@@ -122,3 +122,21 @@ async def test_an_ending_that_fails_is_logged(caplog: pytest.LogCaptureFixture) 
     await settling.settle(ending(None))
     await settling.close()
     assert "cannot be counted" in caplog.text
+
+
+async def test_further_calls_of_an_admitted_question_are_paid_when_the_database_is_back(
+    database: Database, stoppable_postgresql: Postgresql
+) -> None:
+    quotas = Quotas(database, [user_limit(10_000)])
+    metering = Metering(quotas, pause=0.05)
+    paying = metering.account(ALICE).metered(Speaker())
+    assert await read(paying) == "now now now "
+    await asyncio.to_thread(stoppable_postgresql.stop)
+    # With the result of a tool, for instance.
+    assert await read(paying) == "now now now "
+    with pytest.raises(StorageError):
+        await read(metering.account(ALICE).metered(Speaker()))
+    await asyncio.to_thread(stoppable_postgresql.start)
+    await settled(metering)
+    assert await left(quotas, ALICE) == [10_000 - 2 * 23]
+    await metering.close()
