@@ -9,6 +9,10 @@ from lightspeed.configuration.quota import QuotaLimiterConfiguration
 from lightspeed.errors import TooManyRequests
 from lightspeed.identity.principal import Principal
 
+# A balance that has been touched so lately may hold what calls that still run have reserved, and get some of it back.
+_IN_USE_FOR = timedelta(minutes=1)
+_SOON = 5  # seconds
+
 type PayerKind = Literal["user", "organization", "system"]
 type QuotaSubject = Literal["user_id", "org_id", "system_id"]
 
@@ -76,23 +80,33 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What is left, in tokens; below zero by what the spender `overdrawn_by` took beyond it."""
+    """What is left, in tokens; below zero by what the spender `overdrawn_by` took beyond it.
+
+    `charged_at` is when that changed last, other than by a refill.
+    """
 
     limit: Limit
     available: int
     overdrawn_by: str | None
     refilled_at: datetime
+    charged_at: datetime
 
     def open_to(self, spender: str) -> bool:
         """Whether a request may go on spending: one at a time may go below zero."""
         return self.available > 0 or self.overdrawn_by == spender
 
     def seconds_until_open(self, now: datetime) -> int | None:
-        """When refills will have made it positive again; None if they never will."""
+        """When to come again: soon, while what is reserved may still be given back; else when refills will have made
+        it positive again. None if they never will.
+        """
         if not self.limit.refills:
             return None
         periods = 1 if self.limit.resets else max(1, -self.available // self.limit.increase + 1)
-        return max(1, math.ceil((self.refilled_at - now).total_seconds() + periods * _seconds(self.limit)))
+        refilled = max(
+            1, math.ceil((self.refilled_at - now).total_seconds() + periods * _seconds(self.limit))
+        )
+        in_use = self.overdrawn_by is not None and now - self.charged_at < _IN_USE_FOR
+        return min(_SOON, refilled) if in_use else refilled
 
 
 def quota_exceeded(balance: Balance, payer: Payer, now: datetime) -> TooManyRequests:

@@ -156,11 +156,12 @@ class Quotas:
             quotas.c.available,
             quotas.c.overdrawn_by,
             quotas.c.refilled_at,
+            quotas.c.updated_at,
         ).where(wanted)
         rows = {(row.limiter, row.subject): row for row in connection.execute(statement)}
         found = ((limit, rows.get((limit.name, limit.subject(payer)[0]))) for limit in self.limits)
         return [
-            Balance(limit, row.available, row.overdrawn_by, row.refilled_at)
+            Balance(limit, row.available, row.overdrawn_by, row.refilled_at, row.updated_at)
             for limit, row in found
             if row is not None
         ]
@@ -182,7 +183,7 @@ class Quotas:
         statement = (
             _changed(limit, payer, spender, left, now)
             .where(may_spend)
-            .returning(quotas.c.available, quotas.c.overdrawn_by, quotas.c.refilled_at)
+            .returning(quotas.c.available, quotas.c.overdrawn_by, quotas.c.refilled_at, quotas.c.updated_at)
         )
         while (row := connection.execute(statement).first()) is None:
             # Raised in here, so that the other balances get back what was taken from them.
@@ -190,7 +191,7 @@ class Quotas:
                 if not found.open_to(spender):
                     raise quota_exceeded(found, payer, now)
             self._begin(connection, limit, payer, now)
-        return Balance(limit, row.available, row.overdrawn_by, row.refilled_at)
+        return Balance(limit, row.available, row.overdrawn_by, row.refilled_at, row.updated_at)
 
     def _settle(self, connection: Connection, limit: Limit, settlement: Settlement, now: datetime) -> None:
         due, payer = settlement.due, settlement.payer

@@ -43,7 +43,7 @@ def test_who_only_gets_increases_gets_the_first_one_at_once() -> None:
     [(1, None, True), (1, "other", True), (0, None, False), (0, "other", False), (-9, "me", True)],
 )
 def test_one_request_may_go_below_zero(available: int, overdrawn_by: str | None, is_open: bool) -> None:
-    assert Balance(user_limit(), available, overdrawn_by, START).open_to("me") is is_open
+    assert Balance(user_limit(), available, overdrawn_by, START, START).open_to("me") is is_open
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,32 @@ def test_one_request_may_go_below_zero(available: int, overdrawn_by: str | None,
     ],
 )
 def test_it_is_told_when_to_come_again(limit: Limit, available: int, seconds: int | None) -> None:
-    balance = Balance(limit, available, None, START)
+    balance = Balance(limit, available, None, START, START)
     assert balance.seconds_until_open(START + timedelta(hours=1)) == seconds
     if seconds is not None:
         assert balance.seconds_until_open(START + 99 * DAY) == 1
 
 
 def test_the_error_names_whose_tokens_are_spent() -> None:
-    error = quota_exceeded(Balance(user_limit(), 0, None, START), ALICE, START)
+    error = quota_exceeded(Balance(user_limit(), 0, None, START, START), ALICE, START)
     assert (error.status, error.response) == (429, "The quota has been exceeded")
     assert (error.cause, error.headers) == ("User alice has no available tokens", {"Retry-After": "86400"})
     organization = Payer("7", "alice", "organization")
-    error = quota_exceeded(Balance(user_limit(0), 0, None, START), organization, START)
+    error = quota_exceeded(Balance(user_limit(0), 0, None, START, START), organization, START)
     assert (error.cause, error.headers) == ("Organization 7 has no available tokens", {})
-    assert quota_exceeded(Balance(cluster_limit(), 0, None, START), ALICE, START).cause == (
+    assert quota_exceeded(Balance(cluster_limit(), 0, None, START, START), ALICE, START).cause == (
         "Cluster has no available tokens"
     )
+
+
+def test_what_answers_under_way_have_reserved_may_come_back_soon() -> None:
+    balance = Balance(user_limit(), -40, "another", START, START + timedelta(hours=1))
+    waits = [balance.seconds_until_open(START + timedelta(minutes=minutes)) for minutes in (60, 61)]
+    assert waits == [5, 86400 - 3660]
+    # Not later than the refill.
+    shortly_before = START + DAY - timedelta(seconds=2)
+    assert (
+        Balance(user_limit(), -40, "another", START, shortly_before).seconds_until_open(shortly_before) == 2
+    )
+    # A limit that never refills gives nothing.
+    assert Balance(user_limit(0), 0, None, START, START).seconds_until_open(START) is None
