@@ -101,7 +101,7 @@ class Assistant:
         self.uses_tools = bool(tool_sources)  # of others, which want to know for whom
         self._resuming = Resuming(self._planner, pauses)
         self._topics = TopicSummaries(conversations, metrics, settings.topic_summary_prompt)
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, list[Turn]] = {}  # by request; several where more than one tries to go on
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, request: TurnRequest) -> Turn:
@@ -124,8 +124,7 @@ class Assistant:
             self._run(request.face, turn, prepare, account), name=f"turn {request.request_id}"
         )
         turn.run_in(task)
-        # A second attempt to go on with a Turn that already does hides nothing.
-        self._turns.setdefault(request.request_id, turn)
+        self._turns.setdefault(request.request_id, []).append(turn)
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, turn, request.face))
         self._metrics.turns.began(request.face)
@@ -137,11 +136,12 @@ class Assistant:
         return self._turns.keys()
 
     def running(self, request_id: str) -> Turn | None:
-        return self._turns.get(request_id)
+        """The one that began first: a second attempt to go on with a Turn that already does hides nothing."""
+        return next(iter(self._turns.get(request_id, ())), None)
 
     def interrupt_all(self) -> None:
         """Stop all running Turns; what they made is recorded."""
-        for turn in list(self._turns.values()):
+        for turn in self._all_running():
             turn.interrupt()
 
     async def close(self, grace: float = 30.0) -> None:
@@ -156,7 +156,9 @@ class Assistant:
     def _done(self, turn: Turn, face: Face, task: asyncio.Task[None]) -> None:
         """Whatever became of the task, those who read the Turn learn that it has ended."""
         self._tasks.discard(task)
-        if self._turns.get(turn.request_id) is turn:
+        same = self._turns[turn.request_id]
+        same.remove(turn)
+        if not same:
             del self._turns[turn.request_id]
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -170,13 +172,16 @@ class Assistant:
     async def _fresh(self, request: TurnRequest) -> Leg:
         return Leg(request, await self._planner.plan(request))
 
+    def _all_running(self) -> list[Turn]:
+        return [turn for turns in self._turns.values() for turn in turns]
+
     def _check_capacity(self, user_id: str) -> None:
         """Whoever comes when the service is full hears so at once, instead of waiting for long."""
         most, most_of_user = self._settings.max_turns, self._settings.max_turns_per_user
         if most and len(self._tasks) >= most:
             raise _too_many(f"The service answers {most} questions at once.")
         if most_of_user:
-            running = sum(turn.user_id == user_id for turn in self._turns.values())
+            running = sum(turn.user_id == user_id for turn in self._all_running())
             if running >= most_of_user:
                 raise _too_many(f"User {user_id} may have {most_of_user} questions answered at once.")
 

@@ -426,6 +426,29 @@ async def test_many_turns_at_once(house: House) -> None:
     assert isinstance(house.model, ScriptedModel)
 
 
+async def test_of_two_attempts_at_one_turn_the_one_that_goes_on_can_be_stopped(house: House) -> None:
+    house.model.queue(Reply("one", usage=Usage(40, 1)))
+    first = house.ask(request_id="r-1")
+    assert house.assistant.running("r-1") is first
+    await all_events(first)
+    short = house.model.queue(Reply("one two", hang_at=1))
+    first = house.ask(request_id="r-2")
+    await short.reached.wait()
+    long = house.model.queue(Reply("one two", hang_at=1))
+    second = house.ask(request_id="r-2")
+    await long.reached.wait()
+    assert house.assistant.running("r-2") is first
+    first.interrupt()
+    await all_events(first)
+    while True:
+        if (running := house.assistant.running("r-2")) is not first:
+            break
+        await asyncio.sleep(0)
+    assert running is second
+    house.assistant.interrupt_all()
+    assert isinstance((await all_events(second))[-1], Interrupted)
+
+
 async def test_an_interrupt_while_the_turn_is_recorded_comes_too_late(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
