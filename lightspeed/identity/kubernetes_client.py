@@ -40,7 +40,9 @@ class KubernetesClient:
             body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}},
         )
         status = getattr(review, "status", None)
-        if status is None or status.authenticated is not True:
+        if status is None:
+            raise ApiFailure("the answer holds no status")
+        if status.authenticated is not True:
             return None
         user = status.user
         if user is None:

@@ -165,6 +165,13 @@ async def test_an_answer_that_is_none_lets_nobody_in(api: KubernetesApi, path: s
     assert isinstance(error, Unauthorized | Unavailable | Forbidden)
 
 
+async def test_an_empty_answer_says_nothing_against_the_token(api: KubernetesApi) -> None:
+    api.raw[TOKEN_REVIEWS] = "null"
+    async with authentication(api.url) as module:
+        error = await refused(module)
+    check(error, "Failed to connect to Kubernetes API: the answer holds no status", 503)
+
+
 async def test_an_api_that_goes_away_and_comes_back(api: KubernetesApi) -> None:
     async with authentication(api.url, k8s_review_cache_seconds=0) as module:
         assert await module(bearer("janes-token"))
