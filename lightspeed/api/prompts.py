@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lightspeed.api.endpoint import Call, Endpoint
 from lightspeed.api.paging import Order, PageQuery, page
-from lightspeed.errors import BadRequest, Conflict, NotFound, StorageError
+from lightspeed.errors import BadRequest, Conflict, Forbidden, NotFound, StorageError
 from lightspeed.identity.actions import Action
 from lightspeed.storage.identifiers import normalize_prompt_id
 from lightspeed.storage.prompt_templates import VARIABLE_NAME, undeclared
@@ -134,9 +134,10 @@ async def list_versions(call: Call) -> PromptVersionsResponse:
 
 
 async def update_prompt(call: Call[PromptUpdateRequest]) -> PromptResponse:
-    body = call.body
+    body, prompt_id = call.body, _requested_id(call)
+    await _check_author(call, prompt_id)
     made = await _prompts(call).add_version(
-        _requested_id(call),
+        prompt_id,
         body.version,
         call.principal.user_id,
         body.prompt,
@@ -147,17 +148,36 @@ async def update_prompt(call: Call[PromptUpdateRequest]) -> PromptResponse:
 
 
 async def set_default_version(call: Call[DefaultVersionRequest]) -> PromptResponse:
-    return _response(await _prompts(call).set_default(_requested_id(call), call.body.version))
+    prompt_id = _requested_id(call)
+    await _check_author(call, prompt_id)
+    return _response(await _prompts(call).set_default(prompt_id, call.body.version))
 
 
 async def delete_prompt(call: Call) -> PromptDeleteResponse:
     prompt_id = _requested_id(call)
-    deleted = await _prompts(call).remove(prompt_id)
+    try:
+        await _check_author(call, prompt_id)
+    except NotFound:
+        deleted = False
+    else:
+        deleted = await _prompts(call).remove(prompt_id)
     return PromptDeleteResponse(
         deleted=deleted,
         prompt_id=prompt_id,
         response="Prompt deleted successfully" if deleted else "Prompt not found",
     )
+
+
+async def _check_author(call: Call[Any, Any], prompt_id: str) -> None:
+    """Where no rule says who manages prompts, each belongs to its author. Raises Forbidden and NotFound."""
+    authorization = call.services.plan.configuration.authorization
+    if (authorization and authorization.access_rules) or call.permits(Action.ADMIN):
+        return
+    author = (await _prompts(call).get(prompt_id, 1)).user_id
+    if author != call.principal.user_id:
+        raise Forbidden(
+            f"The prompt {prompt_id} was made by somebody else. Without access rules only its author may change it."
+        )
 
 
 def _prompts(call: Call[Any, Any]) -> "Prompts":
@@ -235,7 +255,7 @@ ENDPOINTS = (
         description="A 409 tells that somebody else has changed it since.",
         request=PromptUpdateRequest,
         response=PromptResponse,
-        errors=(BadRequest, NotFound, Conflict, StorageError),
+        errors=(BadRequest, Forbidden, NotFound, Conflict, StorageError),
     ),
     Endpoint(
         "DELETE",
@@ -245,7 +265,7 @@ ENDPOINTS = (
         tags=_TAGS,
         summary="Delete a prompt in all versions",
         response=PromptDeleteResponse,
-        errors=(BadRequest, StorageError),
+        errors=(BadRequest, Forbidden, StorageError),
     ),
     Endpoint(
         "GET",
@@ -266,6 +286,6 @@ ENDPOINTS = (
         summary="Choose the default version of a prompt",
         request=DefaultVersionRequest,
         response=PromptResponse,
-        errors=(BadRequest, NotFound, StorageError),
+        errors=(BadRequest, Forbidden, NotFound, StorageError),
     ),
 )

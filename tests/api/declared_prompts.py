@@ -28,7 +28,7 @@ async def prompts_application(known_skills: Skills | None = None, **limits: Any)
         prompts=Prompts(database),
         saved_prompts=SavedPrompts(database),
     )
-    configuration = SimpleNamespace(saved_prompts=SavedPromptsConfiguration(**limits))
+    configuration = SimpleNamespace(saved_prompts=SavedPromptsConfiguration(**limits), authorization=None)
     runtime = SimpleNamespace(services=parts, plan=SimpleNamespace(configuration=configuration))
     yield application(ENDPOINTS, services=lambda request: runtime)
     await database.close()

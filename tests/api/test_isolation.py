@@ -230,6 +230,23 @@ async def test_by_putting_it_into_ones_own(
     assert "worms" not in asked.text
 
 
+async def test_prompts_are_read_by_all_and_changed_by_their_author(
+    ann: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    path = f"/v1/prompts/{(await ann.post('/v1/prompts', json={'prompt': 'Be kind.'})).json()['prompt_id']}"
+    assert (await bob.get(path)).json()["prompt"] == "Be kind."
+    change = {"prompt": "Be rude.", "version": 1}
+    refused = [
+        await bob.put(path, json=change),
+        await bob.put(f"{path}/default-version", json={"version": 1}),
+        await bob.delete(path),
+    ]
+    assert [answer.status_code for answer in refused] == [403, 403, 403]
+    assert (await ann.put(path, json=change | {"prompt": "Be kinder."})).status_code == 200
+    assert (await bob.get(path)).json()["prompt"] == "Be kinder."
+    assert (await ann.delete(path)).json()["deleted"] is True
+
+
 async def test_a_running_answer(shared: Service, ann: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     shared.model.queue(Reply("one two three", hang_at=1))
     async with streaming(shared, authorization="Bearer key-of-ann") as stream:

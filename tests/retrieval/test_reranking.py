@@ -174,7 +174,7 @@ def make_cross_encoder(directory: Path, labels: int = 1) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return await to_thread.run_sync(make_cross_encoder, tmp_path_factory.mktemp("cross-encoder"))
 
