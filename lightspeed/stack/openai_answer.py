@@ -1,6 +1,7 @@
 """A cheaper reading of OpenAI's answers, as openai_stream.py is for streams.
 
-An answer of text becomes small objects with the attributes of a `ChatCompletion`; any other is left to the SDK.
+An answer of text and tool calls becomes small objects with the attributes of a `ChatCompletion`; any other is left
+to the SDK.
 """
 
 from collections.abc import Mapping
@@ -9,9 +10,9 @@ from typing import Any
 
 from openai.types.chat import ChatCompletion
 
-from lightspeed.stack.openai_stream import Usage
+from lightspeed.stack.openai_stream import FunctionCall, Usage, function_call
 
-_TEXT_MESSAGE = frozenset({"role", "content", "refusal", "annotations"})
+_PLAIN_MESSAGE = frozenset({"role", "content", "refusal", "annotations", "tool_calls"})
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class TextMessage:
     annotations: Any = None
     audio: None = None
     function_call: None = None
-    tool_calls: None = None
+    tool_calls: list[FunctionCall] | None = None
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class TextAnswerChoice:
 
 @dataclass(slots=True)
 class TextAnswer:
-    """Looks like a `ChatCompletion` with one choice and text only."""
+    """Looks like a `ChatCompletion` with one choice, text and tool calls."""
 
     id: str
     created: int
@@ -59,11 +60,12 @@ def _text_answer(body: Mapping[str, Any]) -> TextAnswer | None:
     try:
         (choice,) = body["choices"]
         message, usage = choice["message"], body.get("usage")
-        extra = {key for key in message.keys() - _TEXT_MESSAGE if message[key] is not None}
+        extra = {key for key in message.keys() - _PLAIN_MESSAGE if message[key] is not None}
         if extra or choice.get("logprobs"):
             return None
         counts = usage and Usage(usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"])
-        text = TextMessage(message.get("content"), refusal=message.get("refusal"))
+        calls = [function_call(call, index) for index, call in enumerate(message.get("tool_calls") or ())]
+        text = TextMessage(message.get("content"), refusal=message.get("refusal"), tool_calls=calls or None)
         return TextAnswer(
             body.get("id") or "",
             body.get("created") or 0,

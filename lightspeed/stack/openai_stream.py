@@ -1,8 +1,8 @@
 """A cheaper reading of OpenAI's event stream.
 
 The SDK builds a pydantic model for each token, which costs more than everything else that the service does for it.
-Chunks of text, the last one, and the one with the usage become small objects with the same attributes; all others are
-left to the SDK.
+Chunks of text and of tool calls, the last one, and the one with the usage become small objects with the same
+attributes; all others are left to the SDK.
 """
 
 import json
@@ -13,7 +13,23 @@ from typing import Any
 from openai import APIError, AsyncStream
 from openai.types.chat import ChatCompletionChunk
 
-_TEXT_DELTA = frozenset({"content", "role", "refusal"})
+_PLAIN_DELTA = frozenset({"content", "role", "refusal", "tool_calls"})
+
+
+@dataclass(slots=True)
+class CalledFunction:
+    name: str | None
+    arguments: str | None
+
+
+@dataclass(slots=True)
+class FunctionCall:
+    """A call of a function; in a stream, a part of one, and `index` says of which."""
+
+    index: int
+    id: str | None
+    function: CalledFunction | None
+    type: str | None = "function"
 
 
 @dataclass(slots=True)
@@ -21,7 +37,7 @@ class TextDelta:
     content: str | None
     role: str | None = None
     refusal: str | None = None
-    tool_calls: None = None
+    tool_calls: list[FunctionCall] | None = None
     function_call: None = None
 
 
@@ -44,7 +60,7 @@ class Usage:
 
 @dataclass(slots=True)
 class TextChunk:
-    """Looks like a `ChatCompletionChunk` with text only, or with the usage and no choice."""
+    """Looks like a `ChatCompletionChunk` with text and tool calls only, or with the usage and no choice."""
 
     id: str
     created: int
@@ -115,9 +131,15 @@ def _text_chunk(chunk: Any) -> TextChunk | None:
             return _usage_chunk(chunk, usage) if not choices else None
         (choice,) = choices
         delta = choice["delta"]
-        if choice.get("logprobs") or any(delta[key] is not None for key in delta.keys() - _TEXT_DELTA):
+        if choice.get("logprobs") or any(delta[key] is not None for key in delta.keys() - _PLAIN_DELTA):
             return None
-        text = TextDelta(delta.get("content"), delta.get("role"), delta.get("refusal"))
+        calls = delta.get("tool_calls")
+        text = TextDelta(
+            delta.get("content"),
+            delta.get("role"),
+            delta.get("refusal"),
+            [function_call(call) for call in calls] if calls else None,
+        )
         return TextChunk(
             chunk.get("id") or "",
             chunk.get("created") or 0,
@@ -126,6 +148,27 @@ def _text_chunk(chunk: Any) -> TextChunk | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def function_call(call: Mapping[str, Any], index: int = 0) -> FunctionCall:
+    """A call in an answer or in a chunk of one. Raises ValueError for one that is not of the usual form."""
+    kind, function, number = call.get("type"), call.get("function"), call.get("index")
+    if kind not in (None, "function") or not isinstance(number, int | None):
+        raise ValueError("not a call of a function")
+    return FunctionCall(
+        index if number is None else number,
+        _text(call.get("id")),
+        None
+        if function is None
+        else CalledFunction(_text(function.get("name")), _text(function.get("arguments"))),
+        kind,
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
 
 
 def _usage_chunk(chunk: Mapping[str, Any], usage: Mapping[str, Any]) -> TextChunk:

@@ -43,7 +43,7 @@ def seen(answer: Any) -> Any:
     [
         (body({"content": "Zwei Knötchen 🌍", "refusal": None, "tool_calls": None}, usage=USAGE), True),
         (body({"content": "No usage."}), True),
-        (body({"content": None, "tool_calls": [CALL]}, usage=USAGE), False),
+        (body({"content": None, "tool_calls": [CALL]}, usage=USAGE), True),
         (body({"content": "hm", "reasoning_content": "because"}), False),
         (body({"content": "x"}) | {"choices": []}, False),
     ],

@@ -34,6 +34,10 @@ TOOL = chunk(
         ]
     }
 )
+MORE = chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"a": 1}'}}, {"index": 1, "id": "t2"}]})
+ODD = chunk(
+    {"tool_calls": [{"index": 0, "id": "t3", "type": "custom", "custom": {"name": "f", "input": "x"}}]}
+)
 LAST = chunk(finish_reason="stop")
 USAGE = chunk(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}) | {"choices": []}
 THOUGHT = chunk({"content": None, "reasoning_content": "hm"})
@@ -62,7 +66,12 @@ def seen(item: Any) -> Any:
             choice.delta.content,
             choice.finish_reason,
             [
-                (call.index, call.id, call.function.name, call.function.arguments)
+                (
+                    call.index,
+                    call.id,
+                    call.type,
+                    call.function and (call.function.name, call.function.arguments),
+                )
                 for call in choice.delta.tool_calls or ()
             ],
         )
@@ -72,7 +81,7 @@ def seen(item: Any) -> Any:
     return item.id, item.created, item.model, choices, usage
 
 
-CHUNKS = (TEXT, TOOL, THOUGHT, LAST, USAGE)
+CHUNKS = (TEXT, TOOL, THOUGHT, MORE, ODD, LAST, USAGE)
 
 
 async def test_chunks_look_like_those_of_the_sdk() -> None:
@@ -80,7 +89,9 @@ async def test_chunks_look_like_those_of_the_sdk() -> None:
     ours, theirs = await read(TextChunkStream, data), await read(AsyncStream, data)
     assert [seen(item) for item in ours] == [seen(item) for item in theirs]
     assert isinstance(ours[0], TextChunk)
-    assert isinstance(ours[1], ChatCompletionChunk)
+    assert isinstance(ours[1], TextChunk)
+    assert isinstance(ours[3], TextChunk)
+    assert isinstance(ours[4], ChatCompletionChunk)
     assert ours[2].choices[0].delta.reasoning_content == "hm"
 
 
