@@ -207,7 +207,8 @@ def free_port() -> int:
 @contextmanager
 def served(app: ASGIApp, port: int | None = None) -> Iterator[int]:
     """Serve an app in a thread; yields the port."""
-    listening = socket.socket()
+    # Only of a socket of this protocol asyncio sends small parts at once, as it does for a server of its own.
+    listening = socket.socket(proto=socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((HOST, port or 0))
     settings = uvicorn.Config(

@@ -25,6 +25,7 @@ from lightspeed.stack.connections import ConnectionPool, keep_connections, opene
 from lightspeed.stack.embedding import TokenCounter, token_counter
 from lightspeed.stack.embedding_choice import default_embedding_model
 from lightspeed.stack.files import Files
+from lightspeed.stack.kept_validators import keep_validators
 from lightspeed.stack.knowledge import KnowledgeStores
 from lightspeed.stack.model_lookup import remember_models
 from lightspeed.stack.models import Model
@@ -315,6 +316,7 @@ class EmbeddedStack:
     async def _settle(self) -> None:
         """What must be done once before the first request."""
         await self._keep_no_second_record()
+        keep_validators()
         for provider in self._inference.routing_table.impls_by_provider_id.values():
             self._prepare_provider(provider)
         await self.watch.check()

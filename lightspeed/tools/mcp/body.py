@@ -1,6 +1,7 @@
 """Bodies of answers, limited in size."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -9,6 +10,8 @@ import httpx
 from lightspeed.tools.mcp.failure import McpFailure
 
 LARGEST = 8 * 1024 * 1024  # bytes of one answer or event
+_LINGERS = 0.5  # seconds
+_REST = 64 * 1024  # bytes that may follow an answer
 _BROKEN_OFF = "ended the connection before its answer was complete"
 
 
@@ -45,13 +48,14 @@ class LimitedStream(httpx.AsyncByteStream):
         self._inner = inner
         self._whole = whole
         self._ended = ended
+        self._parts: AsyncIterator[bytes] | None = None
         self._reading: anyio.CancelScope | None = None
         self._stopped = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         numbered = False
-        parts = aiter(self._inner)
+        parts = self._parts = aiter(self._inner)
         while (part := await self._next(parts)) is not None:
             size += len(part)
             if not self._whole:
@@ -71,7 +75,21 @@ class LimitedStream(httpx.AsyncByteStream):
             self._reading.cancel()
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        try:
+            if self._whole and self._parts is not None and not self._stopped:
+                await self._linger(self._parts)
+        finally:
+            await self._inner.aclose()
+
+    async def _linger(self, parts: AsyncIterator[bytes]) -> None:
+        """After the answer a server ends its stream, and a connection that was read to the end serves again."""
+        left = _REST
+        with anyio.move_on_after(_LINGERS) as self._reading:
+            with suppress(httpx.HTTPError):
+                async for part in parts:
+                    left -= len(part)
+                    if left < 0:
+                        return
 
     async def _next(self, parts: AsyncIterator[bytes]) -> bytes | None:
         if self._stopped:
