@@ -13,10 +13,10 @@ from anyio import to_thread
 from lightspeed.configuration.authentication import ASYMMETRIC_ALGORITHMS, JwkConfiguration
 from lightspeed.identity.jwk_token import JwkTokenAuthentication
 from lightspeed.identity.principal import Principal
+from tests.clock import Clock
 from tests.identity.asking import bearer, refusal, request
 from tests.identity.jwks_server import JwksServer, jwks_server
 from tests.identity.signing import encoded, key_set, signing_key
-from tests.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

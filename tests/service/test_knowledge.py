@@ -21,7 +21,7 @@ from tests.scripted_model import Reply, ScriptedModel, ToolCall
 from tests.service.conftest import RunningService, configuration_files, serving
 
 ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "3"))
 DOCUMENTS = 60 * KILLS
 STORE = "vs_8c94967b-81cc-4028-a294-9cfac6fd9ae2"
 TEXTS: dict[str, dict[str, Any]] = {

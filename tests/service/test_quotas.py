@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ from tests.service.conftest import RunningService, serving
 from tests.service.kept import Kept, in_postgresql, in_sqlite
 from tests.service.test_workers import ready_workers, two_workers, wait_for
 
+USER = "00000000-0000-0000-0000-000"
 COST = 100  # tokens of one answer
 BALANCE = 10 * COST
 
@@ -24,16 +24,17 @@ class Limited:
     service: RunningService
     kept: Kept
 
-    @property
-    def balance(self) -> int:
-        [[available]] = self.kept.rows("SELECT available FROM lightspeed_quotas WHERE limiter = 'tokens'")
+    def balance(self, user: str) -> int:
+        [[available]] = self.kept.rows(
+            f"SELECT available FROM lightspeed_quotas WHERE limiter = 'tokens' AND subject_id = '{user}'"
+        )
         return int(available)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def limited(request: pytest.FixtureRequest, tmp_path: Path, model: ScriptedModel) -> Iterator[Limited]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     """Two workers, and ten answers a day for each user."""
-    model.default(Reply("A scripted answer.", usage=Usage(60, 40), delay_first=0.05))
+    folder = tmp_path_factory.mktemp("limited")
     limiter = {
         "type": "user_limiter",
         "name": "tokens",
@@ -42,15 +43,17 @@ def limited(request: pytest.FixtureRequest, tmp_path: Path, model: ScriptedModel
         "period": "1 day",
     }
     if request.param == "sqlite":
-        (tmp_path / "state").mkdir()
-        kept = in_sqlite(tmp_path / "state")
+        (folder / "state").mkdir()
+        kept = in_sqlite(folder / "state")
     else:
         kept = in_postgresql(request.getfixturevalue("postgresql"))
     quotas = {**kept.place, "limiters": [limiter], "enable_token_history": True}
-    file = two_workers(tmp_path, model, database=kept.place, quota_handlers=quotas)
-    with serving(tmp_path, "-c", str(file), state=tmp_path / "state") as service:
-        wait_for(lambda: len(ready_workers(service)) == 2, service)
-        yield Limited(service, kept)
+    with ScriptedModel() as model:
+        model.default(Reply("A scripted answer.", usage=Usage(60, 40), delay_first=0.05))
+        file = two_workers(folder, model, database=kept.place, quota_handlers=quotas)
+        with serving(folder, "-c", str(file), state=folder / "state") as service:
+            wait_for(lambda: len(ready_workers(service)) == 2, service)
+            yield Limited(service, kept)
 
 
 def ask(url: str, number: int) -> httpx.Response:
@@ -73,34 +76,37 @@ def test_fifty_at_once_cannot_overdraw(limited: Limited) -> None:
         answered += sum(
             answer.status_code == 200 and "no available tokens" not in answer.text for answer in answers
         )
-        assert limited.balance >= -COST
+        assert limited.balance(USER) >= -COST
     while (answer := ask(service.url, 0)).status_code == 200:
         answered += 1
     # As many as were paid for, and none of them for free.
-    assert limited.balance == BALANCE - answered * COST
-    assert -COST < limited.balance <= 0
+    assert limited.balance(USER) == BALANCE - answered * COST
+    assert -COST < limited.balance(USER) <= 0
     assert answer.json()["detail"] == {
         "response": "The quota has been exceeded",
         "cause": "User 00000000-0000-0000-0000-000 has no available tokens",
     }
     assert 0 < int(answer.headers["Retry-After"]) <= 86_400
-    [[sent, received]] = limited.kept.rows("SELECT input_tokens, output_tokens FROM lightspeed_token_usage")
+    [[sent, received]] = limited.kept.rows(
+        f"SELECT input_tokens, output_tokens FROM lightspeed_token_usage WHERE user_id = '{USER}'"
+    )
     assert (int(sent), int(received)) == (answered * 60, answered * 40)
 
 
 def test_what_is_left_is_told_and_others_have_their_own(limited: Limited) -> None:
     client = limited.service.client
-    first = client.post("/v1/query", json={"query": "One?", "generate_topic_summary": False}).json()
-    assert first["available_quotas"] == {"UserQuotaLimiter": BALANCE - COST}
-    text = client.post("/v1/streaming_query", json={"query": "Two?", "generate_topic_summary": False}).text
+
+    def asked(path: str, user: str) -> httpx.Response:
+        body = {"query": "And?", "generate_topic_summary": False}
+        return client.post(path, params={"user_id": user}, json=body)
+
+    assert asked("/v1/query", "ann").json()["available_quotas"] == {"UserQuotaLimiter": BALANCE - COST}
+    text = asked("/v1/streaming_query", "ann").text
     assert f'"available_quotas": {{"UserQuotaLimiter": {BALANCE - 2 * COST}}}' in text
-    other = client.post(
-        "/v1/query?user_id=ann", json={"query": "Three?", "generate_topic_summary": False}
-    ).json()
-    assert other["available_quotas"] == {"UserQuotaLimiter": BALANCE - COST}
+    assert asked("/v1/query", "bob").json()["available_quotas"] == {"UserQuotaLimiter": BALANCE - COST}
 
 
 def test_topic_summaries_are_paid(limited: Limited) -> None:
-    limited.service.query("One?")
+    limited.service.client.post("/v1/query", params={"user_id": "eve"}, json={"query": "One?"})
     # The scripted topic costs 9 and 2.
-    wait_for(lambda: limited.balance == BALANCE - COST - 11, limited.service)
+    wait_for(lambda: limited.balance("eve") == BALANCE - COST - 11, limited.service)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import threading
@@ -21,7 +22,7 @@ from tests.service.kept import Kept, in_postgresql, in_sqlite
 
 CONVERSATIONS = 10
 TURNS = 200
-KILLS = 10
+KILLS = int(os.environ.get("KILLS", "4"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

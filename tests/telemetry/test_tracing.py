@@ -124,10 +124,10 @@ async def test_a_collector_that_is_away_costs_one_warning(
             for _ in range(5):
                 tracing.span("one", {}).end()
                 await to_thread.run_sync(time.sleep, 0.15)
+            records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+            assert [record.name for record in records] == ["lightspeed.telemetry.span_delivery"]
             with receiver:
                 await until("Traces are delivered again")
-    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [record.name for record in records] == ["lightspeed.telemetry.span_delivery"]
     assert collected(receiver)
 
 
