@@ -30,6 +30,11 @@ class AuthorizationConfiguration(Section):
         (), description="Rules; without any, everyone's data is their own."
     )
 
+    def grants_everyone(self, action: str) -> bool:
+        """Whether also those may do it who have no role but everyone's."""
+        actions = self.granted.get(EVERYONE, frozenset())
+        return Action.ADMIN in actions or action in actions
+
     @property
     def granted(self) -> Mapping[str, frozenset[Action]]:
         """Actions by role."""

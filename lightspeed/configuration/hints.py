@@ -26,6 +26,7 @@ def hints(configuration: Configuration, stores: Collection[str] | None = None) -
         *_servers(configuration),
         *_quotas(configuration),
         *_identity(configuration),
+        *_access(configuration),
     ]
 
 
@@ -136,6 +137,20 @@ def _identity(configuration: Configuration) -> Iterator[str]:
     for key in ("skip_for_health_probes", "skip_for_metrics"):
         if getattr(authentication, key) and authentication.module in {"noop", "noop-with-token"}:
             yield f"authentication.{key}: has no effect with the module `{authentication.module}`"
+
+
+def _access(configuration: Configuration) -> Iterator[str]:
+    """Probes without credentials have the role of everyone only."""
+    authentication, authorization = configuration.authentication, configuration.authorization
+    if authorization is None or not authorization.access_rules:
+        return
+    open_to_all = authentication.module == "noop"
+    for switch, action, paths in (
+        (authentication.skip_for_health_probes, "info", "/liveness and /readiness"),
+        (authentication.skip_for_metrics, "get_metrics", "/metrics"),
+    ):
+        if (switch or open_to_all) and not authorization.grants_everyone(action):
+            yield f"authorization.access_rules: without `{action}` for `*`, {paths} answer 403"
 
 
 def _holds_something(file: Path) -> bool:

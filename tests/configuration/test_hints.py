@@ -52,7 +52,25 @@ RULES = {"access_rules": [{"role": "*", "actions": ["query"]}]}
             },
             [],
         ),
-        ({"authorization": RULES}, []),
+        (
+            {"authorization": RULES},
+            [
+                "authorization.access_rules: without `info` for `*`, /liveness and /readiness answer 403",
+                "authorization.access_rules: without `get_metrics` for `*`, /metrics answer 403",
+            ],
+        ),
+        ({"authorization": {"access_rules": [{"role": "*", "actions": ["admin"]}]}}, []),
+        (
+            {
+                "authorization": RULES,
+                "authentication": {
+                    "module": "rh-identity",
+                    "rh_identity_config": {},
+                    "skip_for_health_probes": True,
+                },
+            },
+            ["authorization.access_rules: without `info` for `*`, /liveness and /readiness answer 403"],
+        ),
         (
             {"authentication": {"module": "noop-with-token", "skip_for_metrics": True}},
             ["authentication.skip_for_metrics: has no effect with the module `noop-with-token`"],
