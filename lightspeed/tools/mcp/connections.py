@@ -11,6 +11,7 @@ from lightspeed.tools.mcp.headers import ResolvedHeaders
 from lightspeed.tools.mcp.server import McpServer
 from lightspeed.tools.mcp.wire import TransportName
 
+OPEN_SECONDS = 5.0
 LIST_SECONDS = 15.0
 CALL_SECONDS = 30.0
 _MOST = 64
@@ -117,7 +118,7 @@ class Connections:
             headers.lasting,
             make_transport=self._make_transport,
             order=("http", "sse") if first == "http" else ("sse", "http"),
-            open_seconds=min(LIST_SECONDS, server.timeout or LIST_SECONDS),
+            open_seconds=min(OPEN_SECONDS, server.timeout or OPEN_SECONDS),
             idle_seconds=self._idle_seconds,
             tools_changed=lambda: self._tools_changed(key),
             ended=ended,
