@@ -48,8 +48,11 @@ class McpFailure(LightspeedError):
 
     @property
     def of_the_server(self) -> bool:
-        """Whether other callers would meet it too, whatever their credentials."""
-        return self.kind in {"unreachable", "slow"}
+        """Whether other callers would meet it too, whatever their credentials.
+
+        A connection that was opened shows that the server is there: a list that takes too long may be one caller's own.
+        """
+        return self.kind == "unreachable" or (self.kind == "slow" and self.while_opening)
 
     @property
     def ends_connection(self) -> bool:
