@@ -1,17 +1,10 @@
 """Authentication by the Kubernetes API: the module `k8s`."""
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
-
 from starlette.requests import Request
 
-from lightspeed.configuration.authentication import AuthenticationConfiguration
-from lightspeed.identity.bearer import BEARER_HEADER, bearer_token, rejected
-from lightspeed.identity.kubernetes_cluster import Cluster
+from lightspeed.identity.bearer import bearer_token, rejected
 from lightspeed.identity.kubernetes_errors import forbidden
-from lightspeed.identity.kubernetes_reviews import TokenReviews
-from lightspeed.identity.kubernetes_settings import SERVICE_ACCOUNT, ClusterSettings
+from lightspeed.identity.kubernetes_module import KubernetesModule
 from lightspeed.identity.kubernetes_user import ClusterUser
 from lightspeed.identity.principal import Principal
 from lightspeed.identity.user_names import is_plain
@@ -19,29 +12,14 @@ from lightspeed.identity.user_names import is_plain
 _ADMINISTRATOR = "kube:admin"
 
 
-class KubernetesAuthentication:
+class KubernetesAuthentication(KubernetesModule[ClusterUser]):
     """Takes users of the cluster whom its rules let `get` the path `/ls-access`."""
-
-    credentials: str | None = BEARER_HEADER
-
-    def __init__(
-        self,
-        configuration: AuthenticationConfiguration,
-        environment: Mapping[str, str] = os.environ,
-        service_account: Path = SERVICE_ACCOUNT,
-    ) -> None:
-        self._cluster = Cluster(ClusterSettings.read(configuration, service_account), environment)
-        self._reviews = TokenReviews(self._review, kept_for=configuration.k8s_review_cache_seconds)
 
     async def __call__(self, request: Request) -> Principal:
         """Raises Unauthorized, Forbidden or Unavailable, ClusterRefusal when the cluster refuses this service."""
         token = bearer_token(request)
         user = await self._reviews(token)
         return Principal(user.uid, user.name, token=token)
-
-    async def close(self) -> None:
-        await self._reviews.close()
-        await self._cluster.close()
 
     async def _review(self, token: str) -> ClusterUser:
         user = await self._cluster.user(token)

@@ -9,10 +9,9 @@ from starlette.requests import Request
 from lightspeed.configuration.authentication import AuthenticationConfiguration, TrustedProxyConfiguration
 from lightspeed.errors import BadRequest
 from lightspeed.identity.bearer import BEARER_HEADER, bearer_token, rejected, unproved
-from lightspeed.identity.kubernetes_cluster import Cluster
 from lightspeed.identity.kubernetes_errors import forbidden
-from lightspeed.identity.kubernetes_reviews import TokenReviews
-from lightspeed.identity.kubernetes_settings import SERVICE_ACCOUNT, ClusterSettings
+from lightspeed.identity.kubernetes_module import KubernetesModule
+from lightspeed.identity.kubernetes_settings import SERVICE_ACCOUNT
 from lightspeed.identity.principal import Principal
 from lightspeed.identity.user_names import is_plain
 
@@ -22,10 +21,8 @@ type Account = tuple[str, str]
 """Namespace and name."""
 
 
-class TrustedProxyAuthentication:
+class TrustedProxyAuthentication(KubernetesModule[None]):
     """Takes the user whom a service account of the cluster names in a header."""
-
-    credentials: str | None = BEARER_HEADER
 
     def __init__(
         self,
@@ -36,8 +33,7 @@ class TrustedProxyAuthentication:
         settings = configuration.trusted_proxy_config or TrustedProxyConfiguration()
         self._header = settings.user_header
         self._allowed = _accounts(settings)
-        self._cluster = Cluster(ClusterSettings.read(configuration, service_account), environment)
-        self._reviews = TokenReviews(self._review, kept_for=configuration.k8s_review_cache_seconds)
+        super().__init__(configuration, environment, service_account)
 
     async def __call__(self, request: Request) -> Principal:
         """Raises BadRequest, Unauthorized, Forbidden or Unavailable, ClusterRefusal as the module `k8s`."""
@@ -47,10 +43,6 @@ class TrustedProxyAuthentication:
         user = self._named_user(request)
         # The proxy's token is not the user's: it goes nowhere.
         return Principal(user, user, skip_userid_check=True)
-
-    async def close(self) -> None:
-        await self._reviews.close()
-        await self._cluster.close()
 
     async def _review(self, token: str) -> None:
         """Raises unless it is the token of an account that may name users."""
