@@ -357,7 +357,10 @@ async def test_what_a_dead_process_has_done_is_not_done_again(house: House) -> N
 
 
 async def test_a_call_that_is_under_way_keeps_the_turn_held(house: House) -> None:
+    under_way = anyio.Event()
+
     async def slow(_: Mapping[str, Any]) -> str:
+        under_way.set()
         await anyio.sleep(2.5)
         return "wiped"
 
@@ -367,6 +370,7 @@ async def test_a_call_that_is_under_way_keeps_the_turn_held(house: House) -> Non
     await at.decide(ending)
     house.model.queue(Reply("Done."))
     turn = at.resume(ending.request_id)
+    await under_way.wait()
     async with restarted(house, tool, lease=1.0) as other:
         while True:
             [refused] = await other.resumed(ending.request_id)
