@@ -361,17 +361,17 @@ async def test_a_call_that_is_under_way_keeps_the_turn_held(house: House) -> Non
 
     async def slow(_: Mapping[str, Any]) -> str:
         under_way.set()
-        await anyio.sleep(2.5)
+        await anyio.sleep(4.5)
         return "wiped"
 
     tool = wipe(work=slow)
-    at = office(house, tool, lease=1.0)
+    at = office(house, tool, lease=2.0)
     _, ending = await paused(at)
     await at.decide(ending)
     house.model.queue(Reply("Done."))
     turn = at.resume(ending.request_id)
     await under_way.wait()
-    async with restarted(house, tool, lease=1.0) as other:
+    async with restarted(house, tool, lease=2.0) as other:
         while True:
             [refused] = await other.resumed(ending.request_id)
             if turn.ended:
