@@ -10,7 +10,7 @@ from lightspeed.api.endpoint import Call, Endpoint
 from lightspeed.assistant.pauses import Pauses
 from lightspeed.errors import BadRequest, Conflict, Gone, NotFound, StorageError
 from lightspeed.identity.actions import Action
-from lightspeed.storage.approvals import Approval
+from lightspeed.storage.pause_records import Approval
 
 _TAGS = ("approvals",)
 _PATH = "/v1/approvals/{approval_id}"

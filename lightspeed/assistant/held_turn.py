@@ -4,10 +4,12 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lightspeed.errors import Conflict, StorageError
-from lightspeed.storage.paused_turns import PausedTurns
+
+if TYPE_CHECKING:
+    from lightspeed.storage.paused_turns import PausedTurns
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +18,7 @@ class HeldTurn:
     """Held while in `async with`, as long as the database can be told so."""
 
     def __init__(
-        self, turns: PausedTurns, request_id: str, holder: str, *, lease: float, timeout: timedelta
+        self, turns: "PausedTurns", request_id: str, holder: str, *, lease: float, timeout: timedelta
     ) -> None:
         """`lease` is in seconds; `timeout` is how long it may wait again, should this process die."""
         self._turns = turns

@@ -1,14 +1,16 @@
 """Accounts: who pays for calls of models, and whether they still can."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from lightspeed.assistant.model_round import ChatModel
 from lightspeed.assistant.settling import Settling
 from lightspeed.assistant.spending import MeteredModel
 from lightspeed.identity.quota import Limit, Payer, quota_exceeded
-from lightspeed.storage.quotas import Quotas
+
+if TYPE_CHECKING:
+    from lightspeed.storage.quotas import Quotas
 
 _CLASSES = {"user": "UserQuotaLimiter", "cluster": "ClusterQuotaLimiter"}
 
@@ -36,7 +38,7 @@ class Account(Protocol):
 class Metering:
     """Opens accounts. Without quotas they cost nothing."""
 
-    def __init__(self, quotas: Quotas | None, *, pause: float = 1.0) -> None:
+    def __init__(self, quotas: "Quotas | None", *, pause: float = 1.0) -> None:
         """`pause` is what passes, in seconds, until a settlement that has failed is tried again."""
         self._quotas = quotas
         self._settling = Settling(quotas, pause=pause) if quotas is not None else None
@@ -73,7 +75,7 @@ class _Free:
 
 
 class _Paid:
-    def __init__(self, quotas: Quotas, settling: Settling, payer: Payer) -> None:
+    def __init__(self, quotas: "Quotas", settling: Settling, payer: Payer) -> None:
         self._quotas = quotas
         self._settling = settling
         self._payer = payer

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from lightspeed.assistant.events import WantedApproval
@@ -12,8 +13,11 @@ from lightspeed.assistant.paused_state import PausedState, UnreadableState
 from lightspeed.assistant.planning import WaitingTurn
 from lightspeed.assistant.recorder import Recorder
 from lightspeed.errors import Conflict, Gone, NotFound
-from lightspeed.storage.approvals import Approval, Approvals
-from lightspeed.storage.paused_turns import PausedTurn, PausedTurns
+from lightspeed.storage.pause_records import Approval, PausedTurn
+
+if TYPE_CHECKING:
+    from lightspeed.storage.approvals import Approvals
+    from lightspeed.storage.paused_turns import PausedTurns
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +29,8 @@ class Pauses:
 
     def __init__(
         self,
-        turns: PausedTurns,
-        approvals: Approvals,
+        turns: "PausedTurns",
+        approvals: "Approvals",
         recorder: Recorder,
         *,
         timeout: float,

@@ -5,10 +5,13 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightspeed.errors import StorageError
-from lightspeed.storage.quotas import Quotas, Settlement
+from lightspeed.storage.quota_records import Settlement
+
+if TYPE_CHECKING:
+    from lightspeed.storage.quotas import Quotas
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ class Settling:
     """Ends calls, whoever is cancelled meanwhile. Used in one event loop until `close()`."""
 
     def __init__(
-        self, quotas: Quotas, *, most_in_memory: int = _MOST_IN_MEMORY, pause: float = _SHORTEST_PAUSE
+        self, quotas: "Quotas", *, most_in_memory: int = _MOST_IN_MEMORY, pause: float = _SHORTEST_PAUSE
     ) -> None:
         """`pause` is what passes, in seconds, until what has failed is tried again; it grows."""
         self._quotas = quotas

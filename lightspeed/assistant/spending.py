@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lightspeed.assistant.events import Usage
 from lightspeed.assistant.model_round import ChatModel, ModelRound
@@ -12,8 +13,10 @@ from lightspeed.errors import StorageError
 from lightspeed.identity.quota import Payer
 from lightspeed.stack.chat import ChatPiece, ChatRequest
 from lightspeed.stack.tokens import estimated_tokens
-from lightspeed.storage.quota_history import TokenUsage
-from lightspeed.storage.quotas import Holding, Quotas, Settlement
+from lightspeed.storage.quota_records import Holding, Settlement, TokenUsage
+
+if TYPE_CHECKING:
+    from lightspeed.storage.quotas import Quotas
 
 # Tokens of output that are paid ahead. The first block holds most answers: better one question is refused at once
 # than many stop half-way.
@@ -30,7 +33,7 @@ class MeteredModel:
     """
 
     def __init__(
-        self, model: ChatModel, quotas: Quotas, settling: Settling, payer: Payer, spender: str
+        self, model: ChatModel, quotas: "Quotas", settling: Settling, payer: Payer, spender: str
     ) -> None:
         """`spender` names the request for which the calls are made; it may be unique, or one that goes on."""
         self._model = model
@@ -81,7 +84,7 @@ async def _metered(
 class _Spending:
     """What one call has been charged, and what it has cost."""
 
-    def __init__(self, quotas: Quotas, payer: Payer, spender: str) -> None:
+    def __init__(self, quotas: "Quotas", payer: Payer, spender: str) -> None:
         self._quotas = quotas
         self._payer = payer
         self._spender = spender

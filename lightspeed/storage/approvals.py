@@ -1,39 +1,14 @@
 """Calls of tools that a person allows or not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
-from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
 
 from lightspeed.storage.database import Database
+from lightspeed.storage.pause_records import Approval
 from lightspeed.storage.schema import approvals, paused_turns
-
-type ApprovalStatus = Literal["pending", "approved", "denied", "expired"]
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """One call that waits for a decision, or had one. `arguments` are as clients see them."""
-
-    id: str
-    request_id: str
-    conversation_id: str
-    user_id: str
-    server_label: str
-    tool_name: str
-    arguments: dict[str, Any]
-    status: ApprovalStatus
-    created_at: datetime
-    expires_at: datetime
-    decision_reason: str | None = None
-    decided_at: datetime | None = None
-
-    def has_expired(self, now: datetime) -> bool:
-        """Whether nobody has decided in time."""
-        return self.status == "expired" or (self.status == "pending" and self.expires_at <= now)
-
 
 _COLUMNS = [approvals.c[field.name] for field in fields(Approval)]
 _IN_ORDER = (approvals.c.created_at, approvals.c.id)

@@ -1,35 +1,16 @@
 """Turns that wait for a person, with all that is needed to go on, in whichever process."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
-from lightspeed.storage.approvals import Approval
 from lightspeed.storage.database import Database
+from lightspeed.storage.pause_records import Approval, PausedTurn
 from lightspeed.storage.schema import approvals, paused_turns
 from lightspeed.storage.upsert import put
-
-
-@dataclass(frozen=True, slots=True)
-class PausedTurn:
-    """`state` is what the turn needs to go on, as JSON. `resumed_by` names who goes on with it, `resumed_until` how long."""
-
-    request_id: str
-    conversation_id: str
-    user_id: str
-    state: dict[str, Any]
-    created_at: datetime
-    expires_at: datetime
-    resumed_by: str | None = None
-    resumed_until: datetime | None = None
-
-    def is_running(self, now: datetime) -> bool:
-        """Whether somebody goes on with it at this moment."""
-        return self.resumed_until is not None and self.resumed_until > now
-
 
 _COLUMNS = [paused_turns.c[field.name] for field in fields(PausedTurn)]
 

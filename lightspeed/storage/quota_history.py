@@ -1,24 +1,13 @@
 """Tokens by user and model, summed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select
 
+from lightspeed.storage.quota_records import TokenUsage
 from lightspeed.storage.schema import token_usage
 from lightspeed.storage.upsert import insert_into
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
-    """What a user has spent on a model."""
-
-    user_id: str
-    provider: str
-    model: str
-    input_tokens: int
-    output_tokens: int
 
 
 def add_usage(connection: Connection, usage: TokenUsage, now: datetime) -> None:

@@ -1,7 +1,6 @@
 """Balances of tokens, shared by all processes of the service."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -25,34 +24,13 @@ from sqlalchemy import (
 from lightspeed.identity.quota import Balance, Limit, Payer, quota_exceeded
 from lightspeed.storage.database import Database
 from lightspeed.storage.quota_beginning import begin_balance
-from lightspeed.storage.quota_history import TokenUsage, add_usage, count_usage, read_usage, remove_usage
+from lightspeed.storage.quota_history import add_usage, count_usage, read_usage, remove_usage
+from lightspeed.storage.quota_records import Settlement, TokenUsage
 from lightspeed.storage.schema import quotas
 
 _AT_ONCE = 500
 
 type Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What a call has been charged in the period that began then, in tokens."""
-
-    period_began: datetime
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The end of a call: `due` tokens are still to be charged, or to be given back if it is below zero.
-
-    `holdings` tells by limit what there is to give back.
-    """
-
-    payer: Payer
-    spender: str
-    due: int
-    holdings: Mapping[str, Holding] = field(default_factory=dict)
-    usage: TokenUsage | None = None
 
 
 class Quotas:

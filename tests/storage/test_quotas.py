@@ -11,7 +11,8 @@ from lightspeed.identity.quota import Limit, Payer
 from lightspeed.storage import schema
 from lightspeed.storage.database import Database
 from lightspeed.storage.quota_history import TokenUsage
-from lightspeed.storage.quotas import Holding, Quotas, Settlement
+from lightspeed.storage.quota_records import Holding, Settlement
+from lightspeed.storage.quotas import Quotas
 from tests.storage.limits import ALICE, BOB, DAY, START, Clock, cluster_limit, user_limit
 
 pytestmark = pytest.mark.anyio
