@@ -92,6 +92,7 @@ def serving(
             stderr=subprocess.STDOUT,
             env=variables,
             cwd=Path(__file__).parents[2],
+            process_group=0,
         )
     service = RunningService(process, port, state, log_file)
     try:

@@ -231,8 +231,7 @@ def test_an_interrupt_of_the_terminal_in_the_first_moment(tmp_path: Path, model:
     file = two_workers(tmp_path, model)
     with serving(tmp_path, "-c", str(file), state=tmp_path / "state", wait=False) as service:
         wait_for(lambda: "listens on" in service.log and children(service.process.pid), service)
-        for pid in (service.process.pid, *children(service.process.pid)):
-            os.kill(pid, signal.SIGINT)
+        os.killpg(service.process.pid, signal.SIGINT)
         assert service.process.wait(60) == 0
         assert "Traceback" not in service.log
 
