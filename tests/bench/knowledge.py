@@ -14,7 +14,7 @@ import numpy as np
 from lightspeed.stack.environment import prepare_environment
 from lightspeed.stack.providers.faiss_sqlite.fusion import Fusion
 from tests.bench.knowledge_corpora import corpora
-from tests.bench.knowledge_quality import CANDIDATES, Judged, difference, judged
+from tests.bench.knowledge_quality import CANDIDATES, HALVES, Judged, Scores, difference, judged
 from tests.bench.knowledge_scale import BATCH, CHUNKS, MANY, STOCK_BATCHES
 from tests.bench.report import machine
 
@@ -79,35 +79,50 @@ def million(folder: Path) -> Iterator[str]:
 
 
 def quality(folder: Path, cache: Path | None) -> Iterator[str]:
-    """Which fusion is best on the training questions, and what it brings on the others."""
+    """Which fusion each half of the questions chooses, and what that brings on the other half."""
     prepare_environment()
     sets = list(judged(corpora(folder), folder, cache))
-    tuned = sets[:2]
-    trained = {fusion: [one.hybrid(fusion, train=True).ndcg.mean() for one in tuned] for fusion in CANDIDATES}
-    best = max(CANDIDATES, key=lambda fusion: np.mean(trained[fusion]))
-    rows = [(_label(fusion), *(f"{score:.3f}" for score in trained[fusion])) for fusion in CANDIDATES]
-    yield from _table("nDCG@10 on the training half", rows, [one.corpus.name for one in tuned])
-    yield f"Best by the mean: {_label(best)}; the default is {_label(Fusion())}.\n"
+    tuned, untouched = sets[:2], sets[2:]
+    trained = {
+        fusion: [[one.hybrid(fusion, half).ndcg.mean() for one in tuned] for half in HALVES]
+        for fusion in CANDIDATES
+    }
+    chosen = [max(CANDIDATES, key=lambda fusion: np.mean(trained[fusion][half])) for half in HALVES]
+    rows = [
+        (_label(fusion), *(f"{score:.3f}" for scores in halves for score in scores))
+        for fusion, halves in trained.items()
+    ]
+    heads = [f"{one.corpus.name}, half {half + 1}" for half in HALVES for one in tuned]
+    yield from _table("nDCG@10", rows, heads)
+    for half, fusion in enumerate(chosen):
+        yield f"Best by the mean of half {half + 1}: {_label(fusion)}. "
+    yield f"The default is {_label(Fusion())}.\n"
+    for one in tuned:
+        yield from _tested(one, chosen[::-1])
+    for one in untouched:
+        yield from _tested(one, (Fusion(), Fusion()))
     for one in sets:
-        yield from _tested(one)
         one.close()
 
 
-def _tested(one: Judged) -> Iterator[str]:
-    vector, keyword = one.vector(train=False), one.keyword(train=False)
-    hybrid, rrf = one.hybrid(Fusion(), train=False), one.hybrid(Fusion("rrf"), train=False)
+def _tested(one: Judged, fusions: Sequence[Fusion]) -> Iterator[str]:
+    """All questions, each half with its own fusion."""
+    vector, keyword, rrf, hybrid = (
+        Scores.joined([search(half) for half in HALVES])
+        for search in (
+            one.vector,
+            one.keyword,
+            lambda half: one.hybrid(Fusion("rrf"), half),
+            lambda half: one.hybrid(fusions[half], half),
+        )
+    )
     better = max((vector, keyword), key=lambda scores: scores.ndcg.mean())
     rows = []
-    for name, scores in (
-        ("vector", vector),
-        ("keyword", keyword),
-        ("rrf", rrf),
-        (f"{_label(Fusion())}", hybrid),
-    ):
+    for name, scores in (("vector", vector), ("keyword", keyword), ("rrf", rrf), ("hybrid", hybrid)):
         gained = difference(scores.ndcg, better.ndcg)
         interval = "" if scores is better else f"{gained.mean:+.3f} ({gained.low:+.3f} to {gained.high:+.3f})"
         rows.append((name, f"{scores.recall.mean():.3f}", f"{scores.ndcg.mean():.3f}", interval))
-    size = f"{len(one.corpus.chunks):,} chunks, {len(vector.ndcg)} test questions"
+    size = f"{len(one.corpus.chunks):,} chunks, {len(vector.ndcg)} questions"
     heads = ("recall@5", "nDCG@10", "to the better of both, 95 % interval")
     yield from _table(f"{one.corpus.name} ({size})", rows, heads)
 

@@ -29,12 +29,21 @@ CANDIDATES = (
 Gains = npt.NDArray[np.float64]
 
 
+HALVES = (0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """For each question: nDCG@10, and whether the answer is among the first five sections."""
 
     ndcg: Gains
     recall: Gains
+
+    @classmethod
+    def joined(cls, parts: Sequence["Scores"]) -> "Scores":
+        return cls(
+            np.concatenate([part.ndcg for part in parts]), np.concatenate([part.recall for part in parts])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class Interval:
 
 
 class Judged:
-    """A corpus in a store, with its questions embedded. Every second question is for training."""
+    """A corpus in a store, with its questions embedded. They have two halves: those at even and at odd places."""
 
     def __init__(self, corpus: Corpus, folder: Path, cache: Path | None) -> None:
         self.corpus = corpus
@@ -59,23 +68,23 @@ class Judged:
             [NewChunk(f"{row}", text) for row, text in enumerate(texts)], embedded(texts, cache)
         )
 
-    def vector(self, *, train: bool) -> Scores:
-        return self._scores(lambda text, vector: self._store.search_vector(vector, _FOUND_CHUNKS), train)
+    def vector(self, half: int) -> Scores:
+        return self._scores(lambda text, vector: self._store.search_vector(vector, _FOUND_CHUNKS), half)
 
-    def keyword(self, *, train: bool) -> Scores:
-        return self._scores(lambda text, vector: self._store.search_keyword(text, _FOUND_CHUNKS), train)
+    def keyword(self, half: int) -> Scores:
+        return self._scores(lambda text, vector: self._store.search_keyword(text, _FOUND_CHUNKS), half)
 
-    def hybrid(self, fusion: Fusion, *, train: bool) -> Scores:
+    def hybrid(self, fusion: Fusion, half: int) -> Scores:
         return self._scores(
-            lambda text, vector: self._store.search_hybrid(text, vector, _FOUND_CHUNKS, fusion=fusion), train
+            lambda text, vector: self._store.search_hybrid(text, vector, _FOUND_CHUNKS, fusion=fusion), half
         )
 
     def close(self) -> None:
         self._store.close()
 
-    def _scores(self, search: Callable[[str, Vectors], Sequence[ScoredChunk]], train: bool) -> Scores:
+    def _scores(self, search: Callable[[str, Vectors], Sequence[ScoredChunk]], half: int) -> Scores:
         gains: list[float] = []
-        for number in range(0 if train else 1, len(self.corpus.questions), 2):
+        for number in range(half, len(self.corpus.questions), 2):
             section, text = self.corpus.questions[number]
             found = search(text, self._queries[number])
             ranked = list(dict.fromkeys(self._sections[one.chunk.id] for one in found))[:10]

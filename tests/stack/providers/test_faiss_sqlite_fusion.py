@@ -95,3 +95,26 @@ def test_a_chunk_found_by_words_only_gets_its_cosine_too(tmp_path: Path) -> None
     assert first.chunk.id == "299"
     assert first.score == pytest.approx(0.5 * (vectors[299] @ unit(1, 0)) + 0.5 * word.score)
     store.close()
+
+
+def test_a_chunk_that_is_near_has_its_words_weighed_however_many_hold_them_better(tmp_path: Path) -> None:
+    """Neither search alone looks at so many chunks."""
+    store = ChunkStore(tmp_path / "kb", 2)
+    near, others = 5, 300
+    store.insert([chunk(f"near{number}", "far away words") for number in range(near)], [unit(1, 0)] * near)
+    store.insert(
+        [chunk(f"other{number}", "needle needle thread") for number in range(others)], [unit(0, 1)] * others
+    )
+    store.insert([chunk(f"hay{number}", "only hay") for number in range(1000)], [unit(-1, 0)] * 1000)
+    store.insert([chunk("wanted", f"a needle {'among other things ' * 9}")], [unit(1, 0.01)])
+    assert "wanted" not in names(store.search_keyword("needle", 200))
+    (first, *_) = store.search_hybrid("needle", unit(1, 0), 5, fusion=Fusion("linear", alpha=0.6))
+    assert first.chunk.id == "wanted"
+    (by_words,) = [
+        found.score for found in store.search_keyword("needle", others + 1) if found.chunk.id == "wanted"
+    ]
+    (by_meaning,) = [
+        found.score for found in store.search_vector(unit(1, 0), near + 1) if found.chunk.id == "wanted"
+    ]
+    assert first.score == pytest.approx(0.6 * by_meaning + 0.4 * by_words)
+    store.close()

@@ -59,6 +59,14 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def extended(self, positions: Positions, scores: Scores) -> "Ranking":
+        """One ranking with others that are not in this one."""
+        return ranking(
+            np.concatenate([self.positions, positions]),
+            np.concatenate([self.scores, scores]),
+            len(self) + len(positions),
+        )
+
 
 def ranking(positions: Positions, scores: Scores, limit: int) -> Ranking:
     """The best `limit`; among equal scores the older position comes first."""

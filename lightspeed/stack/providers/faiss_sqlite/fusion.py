@@ -19,7 +19,7 @@ class Fusion:
     - `minmax`: the same after both were stretched to 0..1 among the chunks found.
     - `rrf`: reciprocal rank fusion with the constant `k`; 1 is first in both.
 
-    The defaults were chosen on the training half of two sets of questions, see tests/bench/knowledge.py.
+    The defaults were chosen on one half of two sets of questions, see tests/bench/knowledge.py.
     """
 
     method: FusionMethod = "linear"
@@ -38,7 +38,7 @@ class Fusion:
 def fuse(vector: Ranking, keyword: Ranking, fusion: Fusion, limit: int) -> Ranking:
     """The best `limit` of both; a chunk that a ranking lacks gets nothing from it.
 
-    For `linear` the vector ranking should hold the chunks of the keyword ranking, too.
+    For `linear` both rankings should hold the same chunks.
     """
     positions = np.union1d(vector.positions, keyword.positions)
     by_vector, by_keyword = (

@@ -2,12 +2,14 @@
 
 # ruff: noqa: S608 (what is put into SQL are constants; values are parameters)
 
+import json
 import sqlite3
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
-from lightspeed.stack.providers.faiss_sqlite.chunks import Ranking, ranking
+from lightspeed.stack.providers.faiss_sqlite.chunks import Positions, Ranking, Scores, ranking
 from lightspeed.stack.providers.faiss_sqlite.filters import Condition
 from lightspeed.stack.providers.faiss_sqlite.terms import query_terms
 
@@ -42,9 +44,12 @@ class KeywordSearch:
 
         The score of a chunk with the BM25 value b is b / (b + 20).
         """
-        expression = self._expression(connection, text)
-        if not expression:
+        choosing, weighing = self._terms(connection, text)
+        if not choosing:
             return ranking(np.empty(0, np.int64), np.empty(0), limit)
+        expression = _any_of(choosing)
+        if weighing:
+            expression = f"({expression}) AND ({_any_of(choosing + weighing)})"
         if condition is None:
             statement = "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?"
             parameters = [expression, limit]
@@ -55,20 +60,33 @@ class KeywordSearch:
                 f"WHERE terms MATCH ? AND {condition.sql} ORDER BY rank LIMIT ?"
             )
             parameters = [expression, *condition.parameters, limit]
-        found = connection.execute(statement, parameters).fetchall()
-        positions = np.array([position for position, _ in found], np.int64)
-        weights = np.array([weight for _, weight in found], np.float64)
-        return ranking(positions, weights / (weights + _HALF), limit)
+        positions, scores = _scored(connection.execute(statement, parameters))
+        return ranking(positions, scores, limit)
 
-    def _expression(self, connection: sqlite3.Connection, text: str) -> str:
+    def scores(self, connection: sqlite3.Connection, text: str, positions: Positions) -> Scores:
+        """The scores of given chunks, in their order; 0 for those without a word of `text`."""
+        choosing, weighing = self._terms(connection, text)
+        scores = np.zeros(len(positions))
+        if not choosing or not len(positions):
+            return scores
+        # The sign keeps SQLite from asking the index once for each position; only what fits is ranked.
+        found, values = _scored(
+            connection.execute(
+                "SELECT rowid, -rank FROM terms WHERE terms MATCH ? AND +rowid IN (SELECT value FROM json_each(?))",
+                (_any_of(choosing + weighing), json.dumps(positions.tolist())),
+            )
+        )
+        order = np.argsort(positions)
+        scores[order[np.searchsorted(positions, found, sorter=order)]] = values
+        return scores
+
+    def _terms(self, connection: sqlite3.Connection, text: str) -> tuple[list[str], list[str]]:
+        """Those that choose chunks, and those that only weigh them."""
         counts = self._counted(connection, query_terms(text[:_READ_SIGNS])[:_COUNTED_TERMS])
         present = [(count, _quoted(word)) for count, word in sorted(counts) if count][:_MOST_TERMS]
         choosing = _within(present, _CHOSEN_CHUNKS) or present[:1]
         weighing = _within(present[len(choosing) :], _WEIGHED_CHUNKS)
-        chosen = " OR ".join(term for _, term in choosing)
-        if not weighing:
-            return chosen
-        return f"({chosen}) AND ({' OR '.join(term for _, term in choosing + weighing)})"
+        return [term for _, term in choosing], [term for _, term in weighing]
 
     def _counted(self, connection: sqlite3.Connection, words: list[str]) -> list[tuple[int, str]]:
         """How many chunks hold each word, to about a tenth."""
@@ -83,6 +101,17 @@ class KeywordSearch:
                 statement = "SELECT count(*) FROM terms WHERE terms MATCH ?"
                 (known[word],) = connection.execute(statement, (_quoted(word),)).fetchone()
         return [(known[word], word) for word in words]
+
+
+def _scored(found: sqlite3.Cursor) -> tuple[Positions, Scores]:
+    rows = found.fetchall()
+    positions = np.array([position for position, _ in rows], np.int64)
+    weights = np.array([weight for _, weight in rows], np.float64)
+    return positions, weights / (weights + _HALF)
+
+
+def _any_of(terms: Sequence[str]) -> str:
+    return " OR ".join(terms)
 
 
 def _quoted(word: str) -> str:

@@ -20,7 +20,6 @@ from lightspeed.stack.providers.faiss_sqlite.chunks import (
     Ranking,
     ScoredChunk,
     Vectors,
-    ranking,
 )
 from lightspeed.stack.providers.faiss_sqlite.database import Database
 from lightspeed.stack.providers.faiss_sqlite.filters import condition
@@ -144,21 +143,23 @@ class ChunkStore:
     ) -> list[ScoredChunk]:
         """Both searches in one ranking; see `Fusion` for the scores."""
         query = self._query(vector)
+        method = fusion or Fusion()
         found = max(_FUSED_CHUNKS, 2 * limit)
 
         def search() -> Ranking:
             near = self._nearest(query, found, filters)
             with self._database.read() as connection:
                 words = self._keyword.search(connection, text, found, condition(filters) if filters else None)
-                others = np.setdiff1d(words.positions, near.positions)
-                positions, vectors = rows.vectors_at(connection, others, self.dimension)
-            if (fusion or Fusion()).method == "linear":
-                near = ranking(
-                    np.concatenate([near.positions, positions]),
-                    np.concatenate([near.scores, cosines(query, vectors)]),
-                    2 * found,
-                )
-            return fuse(near, words, fusion or Fusion(), limit)
+                if method.method == "linear":
+                    # Each chunk that one of them found has its score in both.
+                    unseen, vectors = rows.vectors_at(
+                        connection, np.setdiff1d(words.positions, near.positions), self.dimension
+                    )
+                    unread = np.setdiff1d(near.positions, words.positions)
+                    read = self._keyword.scores(connection, text, unread)
+                    near = near.extended(unseen, cosines(query, vectors))
+                    words = words.extended(unread, read)
+            return fuse(near, words, method, limit)
 
         return self._found(search, limit, score_threshold)
 
