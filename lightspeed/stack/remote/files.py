@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
-from urllib.parse import quote
 
 from lightspeed.errors import BadRequest, NotFound, TooLarge
 from lightspeed.stack.remote.failures import NotServed
 from lightspeed.stack.remote.multipart import FileForm
+from lightspeed.stack.remote.paths import segment
 from lightspeed.stack.remote.server import StackServer
 from lightspeed.stack.stored_objects import StoredFile
 from lightspeed.stack.upload_refusal import upload_refusal
@@ -51,7 +51,7 @@ class RemoteFiles:
 
 
 def _path(file_id: str) -> str:
-    return f"/files/{quote(file_id, safe='')}"
+    return f"/files/{segment(file_id, _FILE)}"
 
 
 def _file(found: Mapping[str, Any]) -> StoredFile:

@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 from lightspeed.errors import NotFound
 from lightspeed.stack.passages import EmbeddingModel
+from lightspeed.stack.remote.paths import segment
 from lightspeed.stack.remote.server import StackServer
 from lightspeed.stack.remote.shared_call import SharedCall
 
@@ -31,7 +31,7 @@ class StoreEntry:
 
     @property
     def path(self) -> str:
-        return f"/vector_stores/{quote(self.id, safe='')}"
+        return f"/vector_stores/{segment(self.id, STORE)}"
 
 
 class StoreDirectory:

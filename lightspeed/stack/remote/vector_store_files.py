@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import quote
 
 from lightspeed.errors import NotFound
 from lightspeed.stack.locked_stores import PAUSES, patiently
+from lightspeed.stack.remote.paths import segment
 from lightspeed.stack.remote.server import StackServer
-from lightspeed.stack.remote.store_directory import STORE, StoreDirectory
+from lightspeed.stack.remote.store_directory import STORE, StoreDirectory, StoreEntry
 from lightspeed.stack.stored_objects import AttachedFile, AttachedFiles
 
 _FILE = "File"
@@ -74,21 +74,22 @@ class RemoteVectorStoreFiles:
 
     async def get(self, store_id: str, file_id: str) -> AttachedFile:
         """Raises NotFound also for a file that is not in the store."""
-        path = await self._path(store_id, file_id)
+        path = _path(await self._directory.find(store_id), file_id)
         return _attached(await self._server.get(path, resource=_FILE, identifier=file_id), store_id)
 
     async def detach(self, store_id: str, file_id: str) -> bool:
         """Remove a file with its passages from a store. False if it is not in there."""
-        path = await self._path(store_id, file_id)
+        entry = await self._directory.find(store_id)
         try:
+            path = _path(entry, file_id)
             await self._server.delete(path, resource=_FILE, identifier=file_id)
         except NotFound:
             return False
         return True
 
-    async def _path(self, store_id: str, file_id: str) -> str:
-        entry = await self._directory.find(store_id)
-        return f"{entry.path}/files/{quote(file_id, safe='')}"
+
+def _path(entry: StoreEntry, file_id: str) -> str:
+    return f"{entry.path}/files/{segment(file_id, _FILE)}"
 
 
 def _attached(found: Mapping[str, Any], store_id: str) -> AttachedFile:

@@ -168,6 +168,19 @@ async def test_files_with_any_name(stack: RemoteStack) -> None:
         await stack.files.get(stored.id)
 
 
+@pytest.mark.parametrize("file_id", [".", ".."])
+async def test_an_id_leads_to_no_other_resource(stack: RemoteStack, file_id: str) -> None:
+    store = await stack.vector_stores.create("not used", NewVectorStore("mine"))
+    files = stack.vector_stores.files
+    assert not await files.detach(store.id, file_id)
+    with pytest.raises(NotFound):
+        await files.get(store.id, file_id)
+    with pytest.raises(NotFound):
+        await stack.files.get(file_id)
+    assert await stack.vector_stores.get(store.id) == store
+    assert await stack.vector_stores.delete(store.id)
+
+
 async def test_a_provider_for_new_stores_that_is_not_there(stack: RemoteStack) -> None:
     with pytest.raises(BadRequest, match="nobody"):
         await stack.vector_stores.create("x", NewVectorStore("x", provider_id="nobody"))
