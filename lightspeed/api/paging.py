@@ -1,13 +1,15 @@
 """Pages of a list, as the OpenAI API asks for them."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lightspeed.errors import NotFound
 
 Order = Literal["asc", "desc"]
+# An empty one is as none: a form sends it so.
+Cursor = Annotated[str | None, BeforeValidator(lambda given: given or None)]
 
 
 class PageQuery(BaseModel):
@@ -17,8 +19,8 @@ class PageQuery(BaseModel):
 
     limit: int = Field(20, ge=1, le=100, description="At most so many.")
     order: Order = Field("desc", description="By the time of creation; `desc` is newest first.")
-    after: str | None = Field(None, description="The page that follows the entry with this id.")
-    before: str | None = Field(None, description="The page that ends just before the entry with this id.")
+    after: Cursor = Field(None, description="The page that follows the entry with this id.")
+    before: Cursor = Field(None, description="The page that ends just before the entry with this id.")
 
 
 class PageInfo(BaseModel):

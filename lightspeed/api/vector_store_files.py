@@ -1,6 +1,6 @@
 """The files in a vector store: attached, listed, removed."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ from lightspeed.api.vector_stores import Attribute, refuse_expired
 from lightspeed.errors import BadRequest, Forbidden, NotFound, StorageError
 from lightspeed.identity.actions import Action
 from lightspeed.stack.stored_objects import AttachedFile
+
+if TYPE_CHECKING:
+    from lightspeed.stack.vector_store_files import VectorStoreFiles
 
 _TAGS = ("vector-stores",)
 _PATH = "/v1/vector-stores/{vector_store_id}/files"
@@ -38,6 +41,13 @@ class VectorStoreFileCreateRequest(BaseModel):
     chunking_strategy: ChunkingStrategy | None = None
 
 
+class VectorStoreFileProgress(BaseModel):
+    """So many of a file's passages are embedded."""
+
+    done: int
+    total: int
+
+
 class VectorStoreFileResponse(BaseModel):
     id: str
     vector_store_id: str
@@ -45,6 +55,9 @@ class VectorStoreFileResponse(BaseModel):
     attributes: dict[str, Attribute] | None = None
     last_error: str | None = Field(None, description="Why it has failed.")
     object: str = "vector_store.file"
+    progress: VectorStoreFileProgress | None = Field(
+        None, description="Null until the file has been cut into passages, or if the provider does not tell."
+    )
 
 
 class VectorStoreFilesQuery(PageQuery):
@@ -87,8 +100,13 @@ async def attach_file(call: Call[VectorStoreFileCreateRequest]) -> VectorStoreFi
 async def list_files(call: Call[None, VectorStoreFilesQuery]) -> VectorStoreFilesListResponse:
     services, query, store_id = call.services.services, call.query, call.path["vector_store_id"]
     await StoreAccess(call).readable(store_id, resource=_STORE)
+    files = services.vector_stores.files
+    for cursor in (query.after, query.before):
+        if cursor is not None:
+            # Providers differ in what they do about one that is not in the list.
+            await _known(files, store_id, cursor)
     try:
-        found = await services.vector_stores.files.list(
+        found = await files.list(
             store_id,
             limit=query.limit,
             order=query.order,
@@ -110,9 +128,9 @@ async def get_file(call: Call) -> VectorStoreFileResponse:
     store_id, file_id = call.path["vector_store_id"], call.path["file_id"]
     try:
         await StoreAccess(call).readable(store_id)
-        return _response(await call.services.services.vector_stores.files.get(store_id, file_id))
     except NotFound:
         raise NotFound(_FILE, file_id) from None
+    return _response(await _known(call.services.services.vector_stores.files, store_id, file_id))
 
 
 async def detach_file(call: Call) -> VectorStoreFileDeleteResponse:
@@ -127,6 +145,14 @@ async def detach_file(call: Call) -> VectorStoreFileDeleteResponse:
         file_id=file_id,
         response="Vector store file deleted successfully" if deleted else "Vector store file not found",
     )
+
+
+async def _known(files: "VectorStoreFiles", store_id: str, file_id: str) -> AttachedFile:
+    """A file in a store. Raises NotFound that names the file, also if the store is not there."""
+    try:
+        return await files.get(store_id, file_id)
+    except NotFound:
+        raise NotFound(_FILE, file_id) from None
 
 
 async def _without_file(call: Call[VectorStoreFileCreateRequest], store_id: str) -> VectorStoreFileResponse:
@@ -148,12 +174,14 @@ async def _without_file(call: Call[VectorStoreFileCreateRequest], store_id: str)
 
 
 def _response(file: AttachedFile) -> VectorStoreFileResponse:
+    progress = file.progress
     return VectorStoreFileResponse(
         id=file.id,
         vector_store_id=file.vector_store_id,
         status=file.status,
         attributes=dict(file.attributes),
         last_error=file.last_error,
+        progress=VectorStoreFileProgress(done=progress.done, total=progress.total) if progress else None,
     )
 
 

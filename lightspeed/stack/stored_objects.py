@@ -32,14 +32,26 @@ class NewVectorStore:
 
 
 @dataclass(frozen=True, slots=True)
+class FileProgress:
+    """`done` of the `total` passages of a file are embedded."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttachedFile:
-    """A file in a store; `status` is `completed`, `in_progress`, `cancelled` or `failed`."""
+    """A file in a store; `status` is `completed`, `in_progress`, `cancelled` or `failed`.
+
+    `progress` is None until the file has been cut into passages, and for providers that do not tell.
+    """
 
     id: str
     vector_store_id: str
     status: str
     attributes: Mapping[str, str | float | bool]
     last_error: str | None
+    progress: FileProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)

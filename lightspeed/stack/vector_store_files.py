@@ -9,7 +9,7 @@ from lightspeed.errors import NotFound
 from lightspeed.stack.locked_stores import PAUSES, patiently
 from lightspeed.stack.stack_errors import reported
 from lightspeed.stack.store_table import STORE, StoreTable
-from lightspeed.stack.stored_objects import AttachedFile, AttachedFiles
+from lightspeed.stack.stored_objects import AttachedFile, AttachedFiles, FileProgress
 
 FILE = "File"
 
@@ -81,10 +81,13 @@ class VectorStoreFiles:
 
 
 def _attached(found: Any) -> AttachedFile:
+    # Only our own provider tells it.
+    progress = getattr(found, "progress", None)
     return AttachedFile(
         id=found.id,
         vector_store_id=found.vector_store_id,
         status=found.status,
         attributes=dict(found.attributes or {}),
         last_error=found.last_error.message if found.last_error is not None else None,
+        progress=FileProgress(progress.done, progress.total) if progress is not None else None,
     )

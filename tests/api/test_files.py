@@ -118,6 +118,7 @@ async def test_the_file_of_another_user_is_as_one_that_is_not_there(
                 "attributes": {},
                 "last_error": f"File with ID {file_id} does not exist",
                 "object": "vector_store.file",
+                "progress": None,
             }
         assert answers[0] == answers[1]
         assert (await bob.get(f"{VS}/{store['id']}/files")).json()["data"] == []
@@ -158,8 +159,17 @@ async def test_an_attached_file_is_found(alice: httpx.AsyncClient) -> None:
             "attributes": attributes,
             "last_error": None,
             "object": "vector_store.file",
+            # The stock provider does not tell.
+            "progress": attached["progress"] and {"done": 1, "total": 1},
         }
         assert (await alice.get(f"{store}/files/{file['id']}")).json() == attached
+    for cursor in ("after", "before"):
+        for path, resource in ((f"{store}/files", "File"), ("/v1/files", "File"), (VS, "Vector Store")):
+            assert error(await alice.get(path, params={cursor: UNKNOWN}))[:2] == (
+                404,
+                f"{resource} not found",
+            )
+            assert len((await alice.get(path, params={cursor: ""})).json()["data"]) == 2
     listed = (await alice.get(f"{store}/files", params={"filter": "completed"})).json()
     assert {file["id"] for file in listed["data"]} == {backups["id"], limits["id"]}
     one = (await alice.get(f"{store}/files", params={"limit": 1})).json()
@@ -288,6 +298,7 @@ async def test_a_file_that_takes_long_is_asked_for_again(tmp_path: Path) -> None
                     await anyio.sleep(0.02)
                     attached = (await alice.get(f"{files}/{uploaded['id']}")).json()
             assert (attached["status"], attached["last_error"]) == ("completed", None)
+            assert attached["progress"]["done"] == attached["progress"]["total"] > 1
 
 
 async def test_without_the_parts_of_the_stack_the_answer_names_them(tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ async def test_a_long_file_is_read_after_the_answer(tmp_path: Path, inference: I
         store = await provider.openai_retrieve_vector_store("kb")
         assert (store.status, store.file_counts.in_progress) == ("in_progress", 1)
         await until(inference.was_asked)
-        progress = await provider.file_progress("kb", file_id)
-        assert (progress.status, progress.done) == ("in_progress", 0)
+        progress = (await provider.openai_retrieve_vector_store_file("kb", file_id)).progress
+        assert progress is not None
+        assert progress.done == 0
         assert progress.total > 20
         assert await count(provider, "kb") == 0
         assert (await provider.openai_retrieve_vector_store_file_contents("kb", file_id)).data == []
@@ -87,7 +88,8 @@ async def test_a_long_file_is_read_after_the_answer(tmp_path: Path, inference: I
         done = await settled(provider, "kb", file_id)
         assert (done.status, done.id) == ("completed", file_id)
         assert await count(provider, "kb") == progress.total
-        assert (await provider.file_progress("kb", file_id)).done == progress.total
+        assert done.progress is not None
+        assert done.progress.done == done.progress.total == progress.total
 
 
 async def test_chunks_fit_the_model_unless_the_client_says_otherwise(

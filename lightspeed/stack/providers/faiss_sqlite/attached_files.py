@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from uuid import uuid4
 
 import anyio
@@ -41,15 +40,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a job
 
 class ReadOnlyStore(Forbidden, ValueError):
     """The store must not be changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileProgress:
-    """`done` of `total` chunks are embedded; `total` is 0 until the file has been parsed."""
-
-    status: str
-    done: int
-    total: int
 
 
 class AttachedFiles:
@@ -121,11 +111,6 @@ class AttachedFiles:
     ) -> objects.FileObject:
         await self._opened_record(vector_store_id)
         return objects.file_object(await self._attachment(vector_store_id, file_id))
-
-    async def file_progress(self, vector_store_id: str, file_id: str) -> FileProgress:
-        """How far the reading of a file has come. Raises as `openai_retrieve_vector_store_file`."""
-        found = await self._attachment(vector_store_id, file_id)
-        return FileProgress(found.status, found.done, found.total)
 
     async def openai_retrieve_vector_store_file_contents(
         self,

@@ -16,6 +16,7 @@ from llama_stack_api import (
     VectorStoreObject,
     VectorStoreSearchResponse,
 )
+from pydantic import BaseModel
 
 from lightspeed.stack.providers.faiss_sqlite.attachments import IN_PROGRESS, STATUSES, Attachment
 from lightspeed.stack.providers.faiss_sqlite.batches import Batch
@@ -30,10 +31,21 @@ class FileError(VectorStoreFileLastError):  # type: ignore[misc]
     code: Literal["server_error", "rate_limit_exceeded", "unsupported_file", "invalid_file"]
 
 
+class FileProgress(BaseModel):
+    """`done` of `total` chunks are embedded."""
+
+    done: int
+    total: int
+
+
 class FileObject(VectorStoreFileObject):  # type: ignore[misc]
-    """A file in a store; `last_error` may say that the file is at fault."""
+    """A file in a store; `last_error` may say that the file is at fault.
+
+    `progress` tells how far its reading has come, once it has been parsed.
+    """
 
     last_error: FileError | None = None
+    progress: FileProgress | None = None
 
 
 class FileList(VectorStoreListFilesResponse):  # type: ignore[misc]
@@ -82,6 +94,7 @@ def file_object(found: Attachment) -> FileObject:
         chunking_strategy=found.chunking,
         created_at=found.created_at,
         last_error=error,
+        progress=FileProgress(done=found.done, total=found.total) if found.total else None,
         status=found.status,
         usage_bytes=found.usage_bytes,
         vector_store_id=found.store_id,
