@@ -3,10 +3,10 @@
 import re
 import tempfile
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import anyio
 from anyio import to_thread
@@ -15,7 +15,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from lightspeed.api.errors import SchemaError
-from lightspeed.errors import BadRequest, TooLarge
+from lightspeed.errors import BadRequest, StorageError, TooLarge
+from lightspeed.storage.files import write_all
 
 MAX_UPLOAD: Final = 104_857_600  # bytes
 # What a body may hold beside the file: boundaries, headers, other fields.
@@ -43,21 +44,21 @@ async def uploaded(
 ) -> AsyncIterator[Upload]:
     """The file of a form. It stays until the context ends, and never longer, whatever happens.
 
-    Raises SchemaError if the form has no such field, BadRequest if it cannot be read, TooLarge beyond `limit` bytes.
+    Raises SchemaError if the form has no such field, BadRequest if it cannot be read, TooLarge beyond `limit` bytes,
+    StorageError if the disk is full.
     """
     boundary = _boundary(request, field)
     announced = _announced(request)
     if announced > limit + MAX_OVERHEAD:
         raise file_too_large(announced, limit)
-    # Without a name in the file system: nothing is left even of a process that is killed.
-    file: BinaryIO = await to_thread.run_sync(lambda: tempfile.TemporaryFile())  # noqa: SIM115
+    file = await to_thread.run_sync(_temporary_file)
     try:
         form = _Form(boundary, field, limit)
         try:
             async for chunk in request.stream():
                 form.feed(chunk)
                 if len(form.pending) >= _WRITTEN_AT_ONCE:
-                    await to_thread.run_sync(file.write, form.take())
+                    await to_thread.run_sync(_write, file, form.take())
         except TooLarge:
             # Also for a body that is too large in other ways.
             raise file_too_large(max(announced, form.size, limit + 1), limit) from None
@@ -201,10 +202,31 @@ def _malformed(reason: str) -> BadRequest:
     return BadRequest(f"The form cannot be read: {reason}", response="Invalid file upload")
 
 
+def _temporary_file() -> BinaryIO:
+    """Without a name in the file system: nothing is left even of a process that is killed."""
+    with _stored():
+        return cast("BinaryIO", tempfile.TemporaryFile(buffering=0))
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    with _stored():
+        write_all(file.fileno(), data)
+
+
 def _finish(file: BinaryIO, rest: bytes) -> None:
-    file.write(rest)
-    file.flush()
+    _write(file, rest)
     file.seek(0)
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The folder for temporary files takes no upload: {error.strerror}",
+            response="File storage failed",
+        ) from error
 
 
 def _shortened(text: str, size: int) -> str:

@@ -35,6 +35,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             return
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write past all buffers: a full disk is noticed here, and not when the file is closed. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 @contextmanager
 def reported(task: str, detail: str = "") -> Iterator[None]:
     """Tell the log what is wrong with a file, and the client only that `task` has failed, as a StorageError."""
@@ -85,9 +92,7 @@ def _write_once(path: Path, data: bytes, mode: int, *, made_in: list[Path]) -> N
         # Not before: a directory that holds a file is safe from cleaners.
         for parent in made_in:
             _sync_directory(parent)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        write_all(descriptor, data)
         os.fsync(descriptor)
         temporary.rename(path)
     except BaseException:

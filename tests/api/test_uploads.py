@@ -19,6 +19,7 @@ from lightspeed.api.endpoint import Call, Endpoint
 from lightspeed.api.uploads import MAX_OVERHEAD, MAX_UPLOAD, safe_name, uploaded
 from lightspeed.identity.actions import Action
 from tests.api.declared_api import application, client
+from tests.limited_files import largest_file
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +240,17 @@ async def test_a_file_that_becomes_too_large_is_read_up_to_the_limit() -> None:
 async def test_a_file_of_just_the_limit_is_taken() -> None:
     answer = await post(Counted(MAX_UPLOAD))
     assert (answer.status_code, answer.json()["size"]) == (200, MAX_UPLOAD)
+
+
+@pytest.mark.parametrize("size", [3_000, 3_000_000])
+async def test_a_full_disk_is_told(size: int) -> None:
+    with largest_file(1_000):
+        answer = await post(part(b"x" * size) + END)
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == {
+        "response": "File storage failed",
+        "cause": "The folder for temporary files takes no upload: File too large",
+    }
 
 
 async def test_who_may_not_upload_is_refused_before_anything_is_read() -> None:

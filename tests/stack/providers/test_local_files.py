@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from lightspeed.errors import StartupError, StorageError
+from tests.limited_files import largest_file
 from tests.stack.providers.knowledge_provider import local_files, upload
 
 pytestmark = pytest.mark.anyio
@@ -267,3 +268,11 @@ async def test_a_file_is_not_said_to_be_deleted_while_its_folder_is_away(
     (tmp_path / "files").unlink(missing_ok=True)
     folder.rename(tmp_path / "files")
     assert (await files.openai_delete_file(DeleteFileRequest(file_id=file_id))).deleted
+
+
+@pytest.mark.parametrize("size", [3_000, 3_000_000])
+async def test_a_full_disk_leaves_nothing_of_a_file(tmp_path: Path, size: int) -> None:
+    files = await local_files(tmp_path)
+    with largest_file(1_000), pytest.raises(StorageError, match="File too large"):
+        await upload(files, "a.txt", b"x" * size)
+    assert names(tmp_path) == set()

@@ -1,7 +1,6 @@
 import errno
 import io
 import os
-import resource
 import socket
 import tarfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from lightspeed.storage.collection import archive as archive_module
 from lightspeed.storage.collection.archive import Archive, Contents
 from lightspeed.storage.collection.source_files import find_files
+from tests.limited_files import largest_file
 
 
 @pytest.fixture
@@ -154,14 +154,10 @@ def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
     # So little too much that some of it is still in memory when the archive is closed.
     (tmp_path / "a.json").write_bytes(os.urandom(1_000_000))
     archive = Archive(tmp_path / "state")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
-    try:
+    with largest_file(1_000_000):
         with pytest.raises(OSError, match="File too large"):
             packed(archive, tmp_path)
         archive.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "state").iterdir()) == []
 
 

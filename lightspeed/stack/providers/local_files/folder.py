@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from lightspeed.errors import StorageError
-from lightspeed.storage.files import make_directories, remove_stale_temporaries, write_atomically
+from lightspeed.storage.files import make_directories, remove_stale_temporaries, write_all, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +46,14 @@ class Upload:
         descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         # The lock tells others that the writer lives, also when the file has its name; it ends with the process.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._file: IO[bytes] = os.fdopen(descriptor, "wb")
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
 
     def write(self, part: bytes) -> None:
-        self._file.write(part)
+        write_all(self._file.fileno(), part)
         self.size += len(part)
 
     def name(self) -> None:
         """Give the content its name; it survives a loss of power then."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         self._path = self._path.rename(self._folder / self.id)
 
@@ -143,7 +141,9 @@ class FileFolder:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise StorageError(f"The description of file {file_id} is damaged.") from error
+            raise StorageError(
+                f"The description of file {file_id} is damaged.", response="File storage failed"
+            ) from error
 
     def _read_or_pass(self, file_id: str) -> StoredFile | None:
         try:
@@ -171,4 +171,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"Uploaded files cannot be read or written: {error.strerror}") from error
+        raise StorageError(
+            f"Uploaded files cannot be read or written: {error.strerror}", response="File storage failed"
+        ) from error
