@@ -20,6 +20,7 @@ from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk
 from lightspeed.stack.providers.faiss_sqlite.database import FILLED
 from lightspeed.stack.providers.faiss_sqlite.folders import folder_name
 from lightspeed.stack.question import Question, Vectors
+from lightspeed.stack.store_choices import StoreChoices
 from lightspeed.stack.store_table import StoreTable
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class KnowledgeStores:
         self._vector_io: Any = impls.get(Api.vector_io)
         self._table: Any = impls.get(Api.vector_stores)
         self._store_table = StoreTable(impls, absent)
+        self._choices = StoreChoices(
+            self._store_table, getattr(self._vector_io, "vector_stores_config", None)
+        )
         self._embeddings = Embeddings(impls.get(Api.inference))
 
     async def open(self) -> None:
@@ -60,20 +64,17 @@ class KnowledgeStores:
         return [store.identifier for store in await self._store_table.registered()]
 
     async def embedding_model(self) -> EmbeddingModel | None:
-        """The model of the first store, which new stores use too."""
-        stores = await self._store_table.registered()
-        return EmbeddingModel(stores[0].embedding_model, stores[0].embedding_dimension) if stores else None
+        """What new stores use, if run.yaml or a store there tells. Raises BadRequest if there is no such model."""
+        return await self._choices.usual_embedding()
 
     async def create(self, store: str, model: EmbeddingModel) -> None:
-        """Make a store unless there is one of that name."""
-        if self._table is None:
-            raise NotFound("Vector store provider", "vector_io")
+        """Make a store unless there is one of that name. Raises Unavailable if no provider can keep it."""
         if store not in await self.ids():
-            await self._table.register_vector_store(
+            await self._store_table.impl.register_vector_store(
                 vector_store_id=store,
                 embedding_model=model.name,
                 embedding_dimension=model.dimension,
-                provider_id=self._writable_provider(),
+                provider_id=self._choices.provider(None),
             )
 
     def question(self, text: str) -> Question:
@@ -189,12 +190,6 @@ class KnowledgeStores:
             self._troubled()
             raise
         return opened
-
-    def _writable_provider(self) -> str | None:
-        for identifier, provider in self._table.impls_by_provider_id.items():
-            if not getattr(provider, "is_read_only", False):
-                return str(identifier)
-        return None
 
     async def _search_elsewhere(self, registered: Any, question: Question, limit: int) -> list[Passage]:
         request = QueryChunksRequest(

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightspeed.errors import BadRequest, Unavailable
 from lightspeed.stack.embedding_choice import embedding_dimension
+from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.store_table import StoreTable
 from lightspeed.stack.stored_objects import NewVectorStore
 
@@ -44,29 +45,41 @@ class StoreChoices:
 
     async def embedding(self, wanted: NewVectorStore) -> tuple[str, int]:
         """The model of a new store and the length of its embeddings. Raises BadRequest and Unavailable."""
-        table = self._table.impl
-        name = wanted.embedding_model or await self._default_model()
-        model = await table.get_object_by_identifier("model", name)
-        if model is None or str(getattr(model.model_type, "value", model.model_type)) != "embedding":
-            raise BadRequest(f"{name} is not an embedding model.", response="Invalid embedding model")
-        known = (model.metadata or {}).get("embedding_dimension")
-        return name, embedding_dimension(name, known, wanted.embedding_dimension)
+        name = wanted.embedding_model
+        if name is None:
+            usual = await self.usual_embedding()
+            name = usual.name if usual is not None else await self._first_embedding_model()
+        return await self._checked(name, wanted.embedding_dimension)
 
-    async def _default_model(self) -> str:
-        """The default of run.yaml, else the model of a store there, else the first embedding model."""
+    async def usual_embedding(self) -> EmbeddingModel | None:
+        """The default of run.yaml, else what the first store uses that no user has made. Raises BadRequest."""
         default = getattr(self._settings, "default_embedding_model", None)
         if default is not None:
-            return f"{default.provider_id}/{default.model_id}"
+            return EmbeddingModel(*await self._checked(f"{default.provider_id}/{default.model_id}", None))
         for store in await self._table.registered():
             if not store.identifier.startswith("vs_"):
-                return str(store.embedding_model)
+                return EmbeddingModel(store.embedding_model, store.embedding_dimension)
+        return None
+
+    async def _checked(self, name: str, dimension: int | None) -> tuple[str, int]:
+        model = await self._table.impl.get_object_by_identifier("model", name)
+        if model is None or not _makes_embeddings(model):
+            raise BadRequest(f"{name} is not an embedding model.", response="Invalid embedding model")
+        known = (model.metadata or {}).get("embedding_dimension")
+        return name, embedding_dimension(name, known, dimension)
+
+    async def _first_embedding_model(self) -> str:
         for model in await self._table.impl.get_all_with_type("model"):
-            if str(getattr(model.model_type, "value", model.model_type)) == "embedding":
+            if _makes_embeddings(model):
                 return str(model.identifier)
         raise Unavailable(
             "The stack has no embedding model: run.yaml needs one in `registered_resources.models`.",
             response=_UNAVAILABLE,
         )
+
+
+def _makes_embeddings(model: Any) -> bool:
+    return str(getattr(model.model_type, "value", model.model_type)) == "embedding"
 
 
 def _is_read_only(name: str, provider: Any) -> bool:
