@@ -38,10 +38,10 @@ class Plan:
     def configured_stores(self) -> frozenset[str]:
         """The ids of the vector stores that the configuration files name."""
         registered = (self.run_configuration.get("registered_resources") or {}).get("vector_stores") or ()
+        rag, byok = self.configuration.rag, self.configuration.byok_rag
         stores = {str(store.get("vector_store_id")) for store in registered}
+        stores |= {store.vector_db_id for store in byok}
         if self.uses_server:
-            rag, byok = self.configuration.rag, self.configuration.byok_rag
-            stores |= {store.vector_db_id for store in byok}
             stores |= {*rag.inline, *rag.tool} - {OKP, *(store.rag_id for store in byok)}
         return frozenset(stores)
 

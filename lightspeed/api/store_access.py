@@ -45,7 +45,7 @@ class StoreAccess:
         self._services: Services = call.services.services
         self._user_id = call.principal.user_id
         self._sees_all = call.permits(Action.ADMIN)
-        self._configured = configured_stores(call)
+        self._configured: frozenset[str] = call.services.plan.configured_stores
 
     async def readable(self, store_id: str, *, resource: str = STORE) -> OwnedStore | None:
         """The owner's row of a store, or None for one without an owner. Raises NotFound, also for a hidden one."""
@@ -84,10 +84,3 @@ class StoreAccess:
                     continue
                 found[store_id] = ListedStore(store_id, store.created_at, None)
         return sorted(found.values(), key=lambda store: (store.created_at, store.id), reverse=newest_first)
-
-
-def configured_stores(call: Call[Any, Any]) -> frozenset[str]:
-    """The ids of the stores that the configuration files name."""
-    plan = call.services.plan
-    own = (store.vector_db_id for store in plan.configuration.byok_rag)
-    return frozenset((*plan.configured_stores, *own))
