@@ -281,13 +281,7 @@ class FaissSqliteVectorIO(AttachedFiles):
             records, more = self._records.page(window)
             return [self._object(record) for record in records], more
 
-        data, more = await to_thread.run_sync(listed)
-        return VectorStoreListResponse(
-            data=data,
-            has_more=more,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-        )
+        return objects.page_of(VectorStoreListResponse, *await to_thread.run_sync(listed))
 
     async def openai_retrieve_vector_store(self, vector_store_id: str) -> VectorStoreObject:
         record = await self._record(vector_store_id)

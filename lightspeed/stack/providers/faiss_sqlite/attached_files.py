@@ -98,13 +98,7 @@ class AttachedFiles:
         await self._opened_record(vector_store_id)
         window = Window.checked(limit, order, after, before)
         found, more = await to_thread.run_sync(self._attachments.page, vector_store_id, window, filter)
-        data = [objects.file_object(one) for one in found]
-        return objects.FileList(
-            data=data,
-            has_more=more,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-        )
+        return objects.page_of(objects.FileList, [objects.file_object(one) for one in found], more)
 
     async def openai_retrieve_vector_store_file(
         self, vector_store_id: str, file_id: str
@@ -199,13 +193,7 @@ class AttachedFiles:
         found, more = await to_thread.run_sync(
             lambda: self._attachments.page(vector_store_id, window, filter, batch_id=batch_id)
         )
-        data = [objects.file_object(one) for one in found]
-        return objects.BatchFileList(
-            data=data,
-            has_more=more,
-            first_id=data[0].id if data else None,
-            last_id=data[-1].id if data else None,
-        )
+        return objects.page_of(objects.BatchFileList, [objects.file_object(one) for one in found], more)
 
     async def openai_cancel_vector_store_file_batch(
         self, batch_id: str, vector_store_id: str

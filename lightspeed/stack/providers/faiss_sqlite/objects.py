@@ -60,6 +60,12 @@ class BatchFileList(VectorStoreFilesListInBatchResponse):  # type: ignore[misc]
     data: list[FileObject]
 
 
+def page_of[List: BaseModel](kind: type[List], data: Sequence[Any], more: bool) -> List:
+    """A part of a list; the ids at its ends are where the next parts begin."""
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return kind(data=data, has_more=more, first_id=first, last_id=last)
+
+
 def store_object(record: StoreRecord, counts: Mapping[str, int], usage_bytes: int) -> VectorStoreObject:
     """The status is `expired`, or `in_progress` while files are read, else `completed`."""
     days = record.expires_after_days
