@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from lightspeed.api.endpoint import Call
-from lightspeed.errors import Forbidden, NotFound
+from lightspeed.errors import Forbidden, NotFound, Unavailable
 from lightspeed.identity.actions import Action
 from lightspeed.storage.owned import OwnedStore
 
@@ -74,8 +74,14 @@ class StoreAccess:
         """All stores that the caller may read."""
         services = self._services
         rows = await services.ownership.stores(None if self._sees_all else self._user_id)
-        found = {row.id: ListedStore(row.id, row.created_at.timestamp(), row) for row in rows}
-        for store_id in await services.vector_stores.ids():
+        known = await services.vector_stores.ids()
+        there = set(known)
+        found = {
+            row.id: ListedStore(row.id, row.created_at.timestamp(), row)
+            for row in rows
+            if row.id in there or await self._is_there(row.id)
+        }
+        for store_id in known:
             ownerless = store_id not in found and (self._sees_all or not store_id.startswith(_PREFIX))
             if ownerless or (store_id in self._configured and store_id not in found):
                 try:
@@ -84,3 +90,14 @@ class StoreAccess:
                     continue
                 found[store_id] = ListedStore(store_id, store.created_at, None)
         return sorted(found.values(), key=lambda store: (store.created_at, store.id), reverse=newest_first)
+
+    async def _is_there(self, store_id: str) -> bool:
+        """Whether a store was really made: its owner is written first, and the service may have ended in between."""
+        try:
+            await self._services.vector_stores.get(store_id)
+        except NotFound:
+            return False
+        except Unavailable:
+            # It is only away.
+            return True
+        return True

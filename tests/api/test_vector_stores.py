@@ -218,8 +218,12 @@ async def test_an_owner_whose_store_was_never_made_sees_none(
     knowledge: Service, alice: httpx.AsyncClient
 ) -> None:
     async with owners(knowledge) as rows:
+        made = await made_store(alice)
         await rows.add_store(OwnedStore(UNKNOWN, ALICE, datetime.now(UTC)))
-        assert await made_by(alice) == []
+        assert await made_by(alice) == [made]
+        page = (await alice.get(VS, params={"limit": 1})).json()
+        assert (page["data"], page["first_id"]) == ([made], made["id"])
+        assert UNKNOWN not in (await alice.get("/v1/rags")).json()["rags"]
         assert (await alice.get(f"{VS}/{UNKNOWN}")).status_code == 404
         assert (await alice.put(f"{VS}/{UNKNOWN}", json={"expires_at": 5})).status_code == 404
         assert (await alice.delete(f"{VS}/{UNKNOWN}")).json()["deleted"] is False
