@@ -37,6 +37,7 @@ class Inference:
         self.real = real
         self.failures: list[Exception] = []
         self.asked = 0
+        self.held_from = 1
         self.may_go_on = anyio.Event()
         self.may_go_on.set()
 
@@ -45,7 +46,8 @@ class Inference:
 
     async def openai_embeddings(self, params: Any) -> Any:
         self.asked += 1
-        await self.may_go_on.wait()
+        if self.asked >= self.held_from:
+            await self.may_go_on.wait()
         if self.failures:
             raise self.failures.pop(0)
         return await self.real.openai_embeddings(params)
@@ -90,6 +92,22 @@ async def test_a_long_file_is_read_after_the_answer(tmp_path: Path, inference: I
         assert await count(provider, "kb") == progress.total
         assert done.progress is not None
         assert done.progress.done == done.progress.total == progress.total
+
+
+async def test_progress_is_told_while_a_file_is_read(tmp_path: Path, inference: Inference) -> None:
+    inference.may_go_on = anyio.Event()
+    inference.held_from = 2
+    chunking = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}
+    async with vector_io(tmp_path, inference, attach_wait_seconds=0) as provider:
+        await register(provider, "kb")
+        file_id = await upload(await local_files(tmp_path), "long.txt", "word " * 7000)
+        await attach(provider, "kb", file_id, chunking_strategy=chunking)
+        await until(lambda: inference.was_asked(2))
+        progress = (await provider.openai_retrieve_vector_store_file("kb", file_id)).progress
+        assert progress is not None
+        assert 0 < progress.done < progress.total
+        inference.may_go_on.set()
+        assert (await settled(provider, "kb", file_id)).status == "completed"
 
 
 async def test_chunks_fit_the_model_unless_the_client_says_otherwise(

@@ -26,7 +26,7 @@ _AT_ONCE = 2
 _LOOK_AGAIN_AFTER = 5.0  # seconds until jobs of processes that have died are looked for
 _PAUSES = (1.0, 4.0)  # seconds before the second and the third try
 _MOST_CLAIMS = 5  # a file that ends the process is not tried for ever
-_EMBEDDED_AT_ONCE = 256
+_EMBEDDED_AT_ONCE = 64  # passages between two reports of progress
 
 
 class _Failed(Exception):
