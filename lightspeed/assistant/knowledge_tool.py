@@ -4,27 +4,43 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightspeed.assistant.prompt import passages
+from anyio import Lock
+
 from lightspeed.retrieval.okp.request import PortalQuery
+from lightspeed.retrieval.reading import passage_tokens, passages_text
 from lightspeed.retrieval.references import Chunk
 from lightspeed.retrieval.search import KnowledgeSearch
 from lightspeed.tools.tool import ToolOutcome
 
+_CALL_OVERHEAD = 64  # tokens of a call and of what a chat template puts around its result
+_NO_ROOM = "There is no room for more passages: answer with what has been found."
+
 
 class KnowledgeTool:
-    """Searches the given stores and remembers what it found, for the answer's references."""
+    """Searches the given stores and remembers what it found, for the answer's references.
+
+    `room` is what the model's context window still has for it, in tokens; None if that is not known.
+    """
 
     name = "file_search"
     type = "file_search_call"
     server_label: str | None = None
     needs_approval = False
 
-    def __init__(self, search: KnowledgeSearch, stores: Sequence[str], portal: PortalQuery) -> None:
+    def __init__(
+        self,
+        search: KnowledgeSearch,
+        stores: Sequence[str],
+        portal: PortalQuery,
+        room: int | None = None,
+    ) -> None:
         """`portal` is what the request asks of the Offline Knowledge Portal."""
         self._search = search
         self.stores = stores
         self._portal = portal
+        self.room = room
         self.found: list[Chunk] = []
+        self._one_at_a_time = Lock()
 
     @property
     def definition(self) -> Mapping[str, Any]:
@@ -47,7 +63,11 @@ class KnowledgeTool:
         return {"queries": [_query(arguments)]}
 
     async def call(self, arguments: Mapping[str, Any]) -> ToolOutcome:
-        chunks = await self._search.for_tool(_query(arguments), self.stores, self._portal)
+        # What one call leaves of the room is what the next one has.
+        async with self._one_at_a_time:
+            self._take(_CALL_OVERHEAD)
+            chunks = await self._search.for_tool(_query(arguments), self.stores, self._portal, room=self.room)
+            self._take(sum(map(passage_tokens, chunks)))
         self.found.extend(chunks)
         results = [
             {
@@ -62,8 +82,12 @@ class KnowledgeTool:
         return ToolOutcome(
             "completed",
             json.dumps({"results": results}) if results else "",
-            passages(chunks) if chunks else "Nothing was found.",
+            passages_text(chunks) if chunks else _NO_ROOM if self.room == 0 else "Nothing was found.",
         )
+
+    def _take(self, tokens: int) -> None:
+        if self.room is not None:
+            self.room = max(0, self.room - tokens)
 
 
 def _query(arguments: Mapping[str, Any]) -> str:

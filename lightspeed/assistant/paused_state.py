@@ -28,7 +28,10 @@ class UnreadableState(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PausedState:
-    """What was asked, decided and made until the pause. `stores` are those that the knowledge tool searches."""
+    """What was asked, decided and made until the pause.
+
+    `stores` are those that the knowledge tool searches, `room` is what its results may still have, in tokens.
+    """
 
     query: str
     attachments: tuple[Attachment, ...]
@@ -46,6 +49,7 @@ class PausedState:
     earlier: Earlier
     usage: Usage
     started_at: datetime
+    room: int | None = None
 
     @classmethod
     def of(
@@ -81,6 +85,7 @@ class PausedState:
             ),
             usage=usage,
             started_at=started_at,
+            room=plan.knowledge_tool.room if plan.knowledge_tool else None,
         )
 
     def json(self) -> dict[str, Any]:
@@ -117,6 +122,7 @@ class PausedState:
             "calls": [asdict(call) for call in earlier.calls],
             "usage": asdict(self.usage),
             "started_at": self.started_at.isoformat(),
+            "room": self.room,
         }
 
     @classmethod
@@ -148,6 +154,8 @@ class PausedState:
                 ),
                 usage=Usage(**kept["usage"]),
                 started_at=datetime.fromisoformat(kept["started_at"]),
+                # Earlier versions did not keep it.
+                room=kept.get("room"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableState from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lightspeed.assistant.knowledge_tool import KnowledgeTool
 from lightspeed.assistant.model_choice import choose_model
-from lightspeed.assistant.prompt import Exchange, Prompt, compose
+from lightspeed.assistant.prompt import Exchange, Prompt, compose, passage_room
 from lightspeed.assistant.recorder import Recorder
 from lightspeed.assistant.request import Attachment, TurnRequest
 from lightspeed.assistant.settings import AssistantSettings
@@ -124,9 +124,11 @@ class Planner:
         async with self._offers(user_id, caller) as offers:
             return await offers.all(self._own_tools(knowledge_tool, skills))
 
-    def knowledge_tool(self, stores: Sequence[str], portal: PortalQuery) -> KnowledgeTool | None:
-        """The search of some stores as a tool; None without stores."""
-        return KnowledgeTool(self._knowledge, stores, portal) if stores else None
+    def knowledge_tool(
+        self, stores: Sequence[str], portal: PortalQuery, room: int | None
+    ) -> KnowledgeTool | None:
+        """The search of some stores as a tool, whose results may have so many tokens; None without stores."""
+        return KnowledgeTool(self._knowledge, stores, portal, room) if stores else None
 
     def _offers(self, user_id: str, caller: Caller | None, *, asks: bool = True) -> ToolOffers:
         return ToolOffers(self._sources if asks else (), caller or Caller(user_id))
@@ -147,26 +149,37 @@ class Planner:
             (conversation.last_provider, conversation.last_model) if conversation else (None, None),
             self._models.providers,
         )
+        stores = (
+            []
+            if request.no_tools
+            else await self._knowledge.tool_stores(request.vector_store_ids, request.user_id)
+        )
+        system_prompt, skills = await self._system_prompt(request, conversation)
+        context_window = self._settings.context_windows.get(model.identifier, model.context_length)
+        room = passage_room(
+            system_prompt=system_prompt,
+            query=request.query,
+            attachments=request.attachments,
+            context_window=context_window,
+            searchable=bool(stores),
+        )
         clock = time.perf_counter()
         with self._spans.retrieval(request.query) as span:
-            chunks = await self._knowledge.inline(request.query, request.vector_store_ids, request.portal)
+            chunks = await self._knowledge.inline(
+                request.query, request.vector_store_ids, request.portal, room=room.given
+            )
             span.set({"lightspeed.retrieval.chunks": len(chunks)})
         retrieval_seconds = time.perf_counter() - clock
-        system_prompt, skills = await self._system_prompt(request, conversation)
         prompt = compose(
             system_prompt=system_prompt,
             history=[_exchange(item) for item in earlier if item.answer],
             chunks=chunks,
             query=request.query,
             attachments=request.attachments,
-            context_window=self._settings.context_windows.get(model.identifier, model.context_length),
+            context_window=context_window,
+            kept_free=room.found,
         )
-        stores = (
-            []
-            if request.no_tools
-            else await self._knowledge.tool_stores(request.vector_store_ids, request.user_id)
-        )
-        knowledge_tool = self.knowledge_tool(stores, request.portal)
+        knowledge_tool = self.knowledge_tool(stores, request.portal, prompt.room)
         own = [] if request.no_tools else self._own_tools(knowledge_tool, skills)
         offered = await offers.all(own)
         return Plan(

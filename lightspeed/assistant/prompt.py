@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightspeed.assistant.request import Attachment
+from lightspeed.retrieval.reading import estimated_tokens, passage_tokens, passages_text
 from lightspeed.retrieval.references import Chunk
 
-_CHARACTERS_PER_TOKEN = 3.2  # a cautious average: prose has more, code and other scripts have fewer
 _MESSAGE_OVERHEAD = 8  # tokens that a chat template adds to each message
 _LARGEST_ANSWER_RESERVE = 2048
 _SHARE_OF_PASSAGES = 0.6  # of what system prompt and question leave
@@ -28,11 +28,40 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`chunks` are the passages that found room; `truncated` says that older exchanges did not."""
+    """`chunks` are the passages in it; `truncated` says that older exchanges found no room.
+
+    `room` is what is left of the context window for results of tools, in tokens; None if the window is not known.
+    """
 
     messages: list[dict[str, Any]]
     chunks: tuple[Chunk, ...]
     truncated: bool
+    room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassageRoom:
+    """The tokens that passages may have: those `given` with the question, and what a tool may have `found` at least."""
+
+    given: int | None
+    found: int = 0
+
+
+def passage_room(
+    *,
+    system_prompt: str,
+    query: str,
+    attachments: Sequence[Attachment],
+    context_window: int | None,
+    searchable: bool,
+) -> PassageRoom:
+    """What the context window has for passages. `searchable` says that the model may look for some itself."""
+    room = _room(context_window, system_prompt, question(query, attachments))
+    if room is None:
+        return PassageRoom(None)
+    passages = int(room * _SHARE_OF_PASSAGES)
+    found = passages // 2 if searchable else 0
+    return PassageRoom(passages - found, found)
 
 
 def compose(
@@ -43,35 +72,32 @@ def compose(
     query: str,
     attachments: Sequence[Attachment],
     context_window: int | None,
+    kept_free: int = 0,
 ) -> Prompt:
-    """Messages for a chat model. Of passages the best stay, of the history the newest."""
+    """Messages for a chat model. Of the history the newest stay.
+
+    `chunks` are within the `passage_room`; `kept_free` are the tokens of it that nothing may take now.
+    """
     asked = question(query, attachments)
     room = _room(context_window, system_prompt, asked)
-    kept_chunks = _fitting_chunks(chunks, None if room is None else int(room * _SHARE_OF_PASSAGES))
     if room is not None:
-        room -= sum(_tokens(_passage(chunk)) for chunk in kept_chunks)
-    kept_history = _fitting_history(history, room)
+        room -= sum(map(passage_tokens, chunks))
+    kept_history, left = _fitting_history(history, None if room is None else room - kept_free)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}]
     for exchange in kept_history:
         messages.append({"role": "user", "content": question(exchange.query, exchange.attachments)})
         messages.append({"role": "assistant", "content": exchange.answer})
-    messages.append({"role": "user", "content": _with_passages(kept_chunks, asked)})
-    return Prompt(messages, tuple(kept_chunks), truncated=len(kept_history) < len(history))
-
-
-def passages(chunks: Sequence[Chunk]) -> str:
-    """Passages as the model reads them."""
-    return "\n\n".join(map(_passage, chunks))
+    messages.append({"role": "user", "content": _with_passages(chunks, asked)})
+    return Prompt(
+        messages,
+        tuple(chunks),
+        truncated=len(kept_history) < len(history),
+        room=None if left is None else max(0, left + kept_free),
+    )
 
 
 def _with_passages(chunks: Sequence[Chunk], asked: str) -> str:
-    return f"{passages(chunks)}\n\nQuestion: {asked}" if chunks else asked
-
-
-def _passage(chunk: Chunk) -> str:
-    """A passage under its title, which chunks of our own carry already."""
-    title = str(chunk.attributes.get("title") or chunk.source or "")
-    return chunk.content if chunk.content.startswith(title) else f"{title}\n{chunk.content}"
+    return f"{passages_text(chunks)}\n\nQuestion: {asked}" if chunks else asked
 
 
 def question(query: str, attachments: Sequence[Attachment]) -> str:
@@ -87,29 +113,19 @@ def _room(context_window: int | None, system_prompt: str, asked: str) -> int | N
     return max(0, context_window - answer - _tokens(system_prompt) - _tokens(asked))
 
 
-def _fitting_chunks(chunks: Sequence[Chunk], room: int | None) -> list[Chunk]:
+def _fitting_history(history: Sequence[Exchange], room: int | None) -> tuple[list[Exchange], int | None]:
+    """The newest that fit, and the room that they leave."""
     if room is None:
-        return list(chunks)
-    kept: list[Chunk] = []
-    for chunk in chunks:
-        cost = _tokens(_passage(chunk))
-        if cost <= room:
-            kept.append(chunk)
-            room -= cost
-    return kept
-
-
-def _fitting_history(history: Sequence[Exchange], room: int | None) -> list[Exchange]:
-    if room is None:
-        return list(history)
+        return list(history), None
     kept: list[Exchange] = []
     for exchange in reversed(history):
-        room -= _tokens(question(exchange.query, exchange.attachments)) + _tokens(exchange.answer)
-        if room < 0:
+        cost = _tokens(question(exchange.query, exchange.attachments)) + _tokens(exchange.answer)
+        if cost > room:
             break
+        room -= cost
         kept.append(exchange)
-    return kept[::-1]
+    return kept[::-1], room
 
 
 def _tokens(text: str) -> int:
-    return int(len(text) / _CHARACTERS_PER_TOKEN) + _MESSAGE_OVERHEAD
+    return estimated_tokens(text) + _MESSAGE_OVERHEAD

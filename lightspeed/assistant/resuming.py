@@ -24,7 +24,7 @@ class Resuming:
         if self._pauses is None:
             raise NotFound("Turn", request.request_id)
         found = await self._pauses.decided(request.request_id, request.user_id)
-        knowledge_tool = self._planner.knowledge_tool(found.stores, found.portal)
+        knowledge_tool = self._planner.knowledge_tool(found.stores, found.portal, found.room)
         # Before it is taken: without its tools it could not go on, and another request may bring them.
         offered = await self._planner.tools(request.user_id, request.caller, knowledge_tool, found.skills)
         state, held = await self._pauses.take(request.request_id)

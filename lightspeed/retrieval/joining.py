@@ -21,12 +21,12 @@ class Run:
         """All parts as one passage, with the score and the attributes of the best."""
         return self._joined(sorted(self.parts))
 
-    def within(self, fits: Callable[[str], bool]) -> Chunk | None:
+    def within(self, fits: Callable[[Chunk], bool]) -> Chunk | None:
         """The best part with as many of those around it as fit, the nearest first; None if not even it does."""
         whole = self.joined()
-        if fits(whole.content):
+        if fits(whole):
             return whole
-        if not fits(self.best.content):
+        if not fits(self.best):
             return None
         kept, found = [place for place in self.parts if self.parts[place] is self.best], self.best
         open_ends = [1, -1] if kept else []
@@ -35,7 +35,7 @@ class Run:
             place = (max(kept) if step > 0 else min(kept)) + step
             if place in self.parts:
                 larger = self._joined(sorted([*kept, place]))
-                if fits(larger.content):
+                if fits(larger):
                     kept.append(place)
                     found = larger
                     open_ends.append(step)

@@ -13,13 +13,13 @@ from lightspeed.errors import LightspeedError
 from lightspeed.retrieval.hits import Hit, fused
 from lightspeed.retrieval.joining import Run, runs_of
 from lightspeed.retrieval.okp.request import PortalQuery
+from lightspeed.retrieval.reading import beginning, passage_tokens
 from lightspeed.retrieval.references import Chunk
 from lightspeed.stack.passages import Passage
 from lightspeed.telemetry.metrics_retrieval import OTHER_STORES, RetrievalMetrics
 
 logger = logging.getLogger(__name__)
 
-_CHARACTERS_PER_TOKEN = 3.2  # a cautious average
 USERS_STORE_PREFIX = "vs_"
 _ANYTHING = PortalQuery()
 _CANDIDATES = 2  # for each passage that is wanted: some are the same, or stand side by side
@@ -99,17 +99,30 @@ class KnowledgeSearch:
         self._named = frozenset((*settings.inline, *settings.tool, *settings.store_ids, *settings.shared))
 
     async def inline(
-        self, query: str, requested: Sequence[str] | None = None, portal_options: PortalQuery = _ANYTHING
+        self,
+        query: str,
+        requested: Sequence[str] | None = None,
+        portal_options: PortalQuery = _ANYTHING,
+        *,
+        room: int | None = None,
     ) -> list[Chunk]:
-        """What the model shall read before it answers. `requested` narrows the configured stores, but not the portal."""
+        """What the model shall read before it answers. `requested` narrows the configured stores, but not the portal.
+
+        `room` is what the model's context window has for passages, in tokens.
+        """
         configured = self._settings.inline
         names = [name for name in configured if requested is None or name == OKP or name in requested]
-        return await self._search(query, names, portal_options)
+        return await self._search(query, names, portal_options, room)
 
     async def for_tool(
-        self, query: str, names: Sequence[str], portal_options: PortalQuery = _ANYTHING
+        self,
+        query: str,
+        names: Sequence[str],
+        portal_options: PortalQuery = _ANYTHING,
+        *,
+        room: int | None = None,
     ) -> list[Chunk]:
-        return await self._search(query, names, portal_options)
+        return await self._search(query, names, portal_options, room)
 
     async def tool_stores(self, requested: Sequence[str] | None, user_id: str) -> list[str]:
         """The stores that the model may search itself; all that the user may see when none is configured at all.
@@ -140,7 +153,9 @@ class KnowledgeSearch:
             own = ()
         return [name for name in names if name in everyones or ids[name] in own]
 
-    async def _search(self, query: str, names: Sequence[str], portal_options: PortalQuery) -> list[Chunk]:
+    async def _search(
+        self, query: str, names: Sequence[str], portal_options: PortalQuery, room: int | None
+    ) -> list[Chunk]:
         if not names or not query.strip():
             return []
         question = self._stores.question(query)
@@ -154,7 +169,8 @@ class KnowledgeSearch:
         chunks = await self._ranked(query, hits)
         if self._settings.neighbours:
             chunks += await self._around(hits, chunks[: self._settings.max_chunks])
-        return self._within_budget(runs_of(chunks, self._settings.max_chunks))
+        limits = [limit for limit in (self._settings.max_tokens, room) if limit is not None]
+        return _within(runs_of(chunks, self._settings.max_chunks), min(limits, default=None))
 
     async def _search_one(
         self, name: str, question: Any, query: str, portal_options: PortalQuery
@@ -217,36 +233,24 @@ class KnowledgeSearch:
         await _together([lambda at=at, chunk=chunk: look(at, chunk) for at, chunk in enumerate(chunks)])  # type: ignore[misc]
         return [neighbour for group in around for neighbour in group]
 
-    def _within_budget(self, runs: Sequence[Run]) -> list[Chunk]:
-        """The best that fit, with fewer neighbours where room is short; a smaller one may take what a larger one left.
 
-        The best of all is cut when it is larger than all the room.
-        """
-        room = self._settings.max_tokens
-        if room is None:
-            return [run.joined() for run in runs]
-        kept: list[Chunk] = []
-        left = room
-        for run in runs:
-            chunk = run.within(lambda text, left=left: _tokens(text) <= left)  # type: ignore[misc]
-            if chunk is None and run is runs[0]:
-                chunk = _cut(run.best, room)
-            if chunk is not None:
-                kept.append(chunk)
-                left -= _tokens(chunk.content)
-        return kept
+def _within(runs: Sequence[Run], room: int | None) -> list[Chunk]:
+    """The best that fit, with fewer neighbours where room is short; a smaller one may take what a larger one left.
 
-
-def _tokens(text: str) -> int:
-    return int(len(text) / _CHARACTERS_PER_TOKEN) + 1
-
-
-def _cut(chunk: Chunk, tokens: int) -> Chunk | None:
-    """The beginning of a passage, up to the end of a word if it has words; None if there is room for nothing."""
-    text = chunk.content[: int((tokens - 1) * _CHARACTERS_PER_TOKEN)]
-    ends = chunk.content[len(text) : len(text) + 1].isspace()
-    content = (text if ends else text.rpartition(" ")[0]).rstrip() or text
-    return Chunk(content, chunk.source, chunk.score, chunk.attributes) if content else None
+    The best of all is cut when it is larger than all the room.
+    """
+    if room is None:
+        return [run.joined() for run in runs]
+    kept: list[Chunk] = []
+    left = room
+    for run in runs:
+        chunk = run.within(lambda part, left=left: passage_tokens(part) <= left)  # type: ignore[misc]
+        if chunk is None and run is runs[0]:
+            chunk = beginning(run.best, room)
+        if chunk is not None:
+            kept.append(chunk)
+            left -= passage_tokens(chunk)
+    return kept
 
 
 async def _together(jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

@@ -261,6 +261,9 @@ async def test_an_answer_cut_by_its_length_is_an_answer(house: House) -> None:
     assert ending.text == "one two"
 
 
+WINDOW = {"scripted/scripted": 2048}
+
+
 async def test_passages_of_inline_stores_reach_the_model_and_the_answer(house: House) -> None:
     house.assistant = house.make(KnowledgeSettings(inline=("docs",)))
     await house.stack.knowledge.insert(
@@ -334,6 +337,44 @@ async def test_the_model_may_search_the_knowledge_itself(house: House) -> None:
     second = house.model.chats[1].body["messages"]
     assert second[-2]["tool_calls"][0]["function"]["name"] == "file_search"
     assert "Restart with reboot." in second[-1]["content"]
+
+
+def pages(count: int) -> list[NewPassage]:
+    """A document whose passages are all alike and stand side by side."""
+    return [
+        NewPassage(
+            f"book-{number}",
+            f"Nodes, page {number}. " + f"Nodes are restarted {number}. " * 40,
+            {"document_id": "book", "title": "Nodes", "chunk_index": number},
+        )
+        for number in range(count)
+    ]
+
+
+async def test_neighbours_that_are_larger_than_the_window_together_do_not_all_go(house: House) -> None:
+    house.assistant = house.make(KnowledgeSettings(inline=("docs",)), context_windows=WINDOW)
+    await house.stack.knowledge.insert("docs", pages(8))
+    house.model.queue(Reply("With reboot."))
+    ending = await house.ask("How are nodes restarted?").ending()
+    assert isinstance(ending, Completed)
+    (passage,) = ending.chunks
+    assert 0 < len(passage.content) < 0.6 * 2048 * 3.2
+    assert passage.content in house.model.chats[0].body["messages"][-1]["content"]
+
+
+async def test_what_the_model_finds_itself_fits_its_window(house: House) -> None:
+    house.assistant = house.make(KnowledgeSettings(tool=("docs",)), context_windows=WINDOW)
+    await house.stack.knowledge.insert("docs", pages(20))
+    search = ScriptedCall("file_search", {"query": "How are nodes restarted?"})
+    house.model.queue(Reply(tool_calls=[search, search]))
+    house.model.queue(Reply(tool_calls=[search]))
+    house.model.queue(Reply("With reboot."))
+    ending = await house.ask("word " * 100).ending()
+    assert isinstance(ending, Completed)
+    assert ending.chunks
+    messages = house.model.chats[-1].body["messages"]
+    assert sum(len(str(message.get("content") or "")) for message in messages) < (2048 - 512) * 3.2
+    assert "no room for more" in messages[-1]["content"]
 
 
 async def test_tool_calls_work_without_streaming_too(house: House) -> None:

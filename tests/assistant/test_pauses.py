@@ -624,6 +624,23 @@ async def test_passages_that_were_found_before_the_pause_are_sources_of_the_answ
     assert [document.doc_title for document in completed.documents] == ["Backups"]
 
 
+async def test_passages_that_are_found_after_the_pause_have_the_room_that_was_left(house: House) -> None:
+    text = "Backups live on n1. " * 300
+    await house.stack.knowledge.insert("docs", [NewPassage("d1-0", text, {"document_id": "d1"})])
+    settings: dict[str, Any] = {
+        "knowledge": KnowledgeSettings(tool=("docs",)),
+        "context_windows": {"scripted/scripted": 1000},
+    }
+    at = office(house, wipe(), **settings)
+    _, ending = await paused(at)
+    await at.decide(ending)
+    async with restarted(house, wipe(), **settings) as other:
+        house.model.queue(Reply(tool_calls=[ScriptedCall("file_search", {"query": "backups"}, id="c-2")]))
+        house.model.queue(Reply("Done."))
+        await other.resumed(ending.request_id)
+    assert 0 < len(read_by_model(house)[-1]) < 1000 * 3.2
+
+
 async def test_a_new_conversation_gets_its_name_when_the_turn_completes(house: House) -> None:
     at = office(house, wipe())
     conversation_id, ending = await paused(at, generate_topic_summary=True)

@@ -1,6 +1,10 @@
 """What the model reads fits its window."""
 
-from lightspeed.assistant.prompt import Exchange, compose
+from collections.abc import Sequence
+
+import pytest
+
+from lightspeed.assistant.prompt import Exchange, PassageRoom, compose, passage_room
 from lightspeed.assistant.request import Attachment
 from lightspeed.retrieval.references import Chunk
 
@@ -38,16 +42,43 @@ def test_passages_carry_their_title_and_come_before_the_question() -> None:
     assert text.index("Nodes\nRestart it.") < text.index("docs\nOr not.") < text.index("Why?")
 
 
-def test_the_best_passages_and_the_newest_exchanges_stay() -> None:
-    chunks = [Chunk(f"{number} " + "word " * 100, "docs", 1 / (number + 1)) for number in range(10)]
+def test_the_newest_exchanges_stay() -> None:
     history = [Exchange(f"question {number}", (), "answer " * 50) for number in range(10)]
-    composed = prompt(1500, chunks=chunks, history=history)
-    kept = [chunk.content.split()[0] for chunk in composed.chunks]  # type: ignore[attr-defined]
-    assert kept == [str(number) for number in range(len(kept))]
-    assert 0 < len(kept) < 10
+    composed = prompt(1500, history=history)
     assert composed.truncated is True  # type: ignore[attr-defined]
     assert "question 9" in contents(composed)
     assert "question 0" not in contents(composed)
+
+
+def test_history_takes_no_room_of_passages_and_leaves_some_to_the_search_of_the_model() -> None:
+    chunks = [Chunk("word " * 300, "docs", 0.9)]
+    history = [Exchange(f"question {number}", (), "answer " * 50) for number in range(20)]
+    alone = prompt(2000, history=history)
+    with_passages = prompt(2000, history=history, chunks=chunks, kept_free=400)
+    assert len(contents(with_passages)) < len(contents(alone))
+    assert alone.room < 400 <= with_passages.room  # type: ignore[attr-defined]
+    assert prompt().room is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("searchable", [False, True])
+def test_passages_and_answer_have_room_together(searchable: bool) -> None:
+    def room(window: int | None, attachments: Sequence[Attachment] = ()) -> PassageRoom:
+        return passage_room(
+            system_prompt="Help.",
+            query="Why?",
+            attachments=attachments,
+            context_window=window,
+            searchable=searchable,
+        )
+
+    assert room(None) == PassageRoom(None)
+    small, large = room(2048), room(100_000)
+    assert small.given is not None
+    assert large.given is not None
+    assert 0 < small.given + small.found < 2048 - 512
+    assert small.given < large.given
+    assert (small.found > 0) is searchable
+    assert room(2048, [Attachment("log", "text/plain", "x" * 9000)]) == PassageRoom(0, 0)
 
 
 def test_everything_is_kept_when_the_window_is_not_known() -> None:

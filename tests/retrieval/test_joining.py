@@ -66,17 +66,17 @@ def test_another_heading_is_kept() -> None:
 def test_where_room_is_short_the_best_part_keeps_its_nearest_neighbours() -> None:
     chunks = [chunk(5, score=0.9), *(chunk(place) for place in (4, 6, 3, 7))]
     (run,) = runs_of(chunks, 10)
-    assert run.within(lambda text: True) == run.joined()
-    small = run.within(lambda text: text.count("Part") <= 3)
+    assert run.within(lambda part: True) == run.joined()
+    small = run.within(lambda part: part.content.count("Part") <= 3)
     assert small is not None
     assert small.content == "Guide > Install\nPart 4.\nPart 5.\nPart 6."
     assert (small.score, small.attributes) == (0.9, chunks[0].attributes)
-    assert run.within(lambda text: text.count("Part") <= 1) == chunks[0]
-    assert run.within(lambda text: False) is None
+    assert run.within(lambda part: part.content.count("Part") <= 1) == chunks[0]
+    assert run.within(lambda part: False) is None
 
 
 def test_a_neighbour_that_is_too_large_ends_the_growth_on_its_side_only() -> None:
     (run,) = runs_of([chunk(5, score=0.9), chunk(6, "x" * 500), chunk(4), chunk(3), chunk(7)], 10)
-    found = run.within(lambda text: len(text) < 200)
+    found = run.within(lambda part: len(part.content) < 200)
     assert found is not None
     assert found.content == "Guide > Install\nPart 3.\nPart 4.\nPart 5."

@@ -110,7 +110,7 @@ async def test_passages_have_a_budget_and_a_small_one_takes_the_room_that_is_lef
     assert [chunk.content[0] for chunk in await search.inline("query")] == ["x", "z"]
 
 
-@pytest.mark.parametrize(("budget", "pages"), [(3, 1), (6, 2), (12, 4), (100, 7)])
+@pytest.mark.parametrize(("budget", "pages"), [(5, 1), (7, 2), (12, 4), (100, 7)])
 async def test_neighbours_that_do_not_fit_the_budget_do_not_take_the_passage_with_them(
     budget: int, pages: int
 ) -> None:
