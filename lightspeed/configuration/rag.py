@@ -43,6 +43,9 @@ class RagConfiguration(Section):
     neighbours: NonNegativeInt = Field(
         0, description="How many passages before and after each are given with it."
     )
+    max_seconds: Annotated[float, Field(gt=0)] = Field(
+        20.0, description="Seconds after which a store that has not answered is left out."
+    )
 
     @property
     def uses_portal(self) -> bool:

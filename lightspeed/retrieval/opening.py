@@ -78,6 +78,7 @@ def _settings(configuration: Configuration, shared: frozenset[str]) -> Knowledge
         max_chunks=rag.max_chunks,
         max_tokens=rag.max_tokens,
         neighbours=rag.neighbours,
+        max_seconds=rag.max_seconds,
     )
 
 

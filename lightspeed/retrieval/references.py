@@ -1,12 +1,14 @@
 """What an answer rests on: the passages given to the model, and the documents that they come from."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 _URL_KEYS = ("reference_url", "doc_url", "docs_url", "url", "link")
 _DOCUMENT_ID_KEYS = ("document_id", "doc_id", "chunk_id")
+_NOT_IN_LINKS = re.compile(r"""[ "<>\\^`{|}]""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +32,48 @@ class ReferencedDocument:
 
 
 def referenced_documents(chunks: Iterable[Chunk]) -> tuple[ReferencedDocument, ...]:
-    """The documents of some chunks, each once, in the order in which they first appear."""
-    documents: dict[tuple[str | None, str | None, str | None], ReferencedDocument] = {}
+    """The documents of some chunks, each once, in the order in which they first appear.
+
+    Stores may have different documents of one id; of one address and title there is one only.
+    """
+    documents: dict[tuple[str | None, ...], ReferencedDocument] = {}
     for chunk in chunks:
         document = _document(chunk)
-        if document.doc_url or document.document_id or document.doc_title:
-            key = (document.doc_url, document.doc_title, None if document.doc_url else document.document_id)
-            documents.setdefault(key, document)
+        if document.doc_url:
+            documents.setdefault((document.doc_url, document.doc_title), document)
+        elif document.document_id or document.doc_title:
+            documents.setdefault((document.source, document.document_id, document.doc_title), document)
     return tuple(documents.values())
 
 
+def document_id(attributes: Mapping[str, Any]) -> str | None:
+    """The id of the document that a passage is part of, or else its own."""
+    return next(_values(attributes, _DOCUMENT_ID_KEYS), None)
+
+
 def _document(chunk: Chunk) -> ReferencedDocument:
-    url = _first(chunk.attributes, _URL_KEYS)
+    addresses = map(_address, _values(chunk.attributes, _URL_KEYS))
     return ReferencedDocument(
-        doc_url=_address(url) if url else None,
-        doc_title=_first(chunk.attributes, ("title",)),
+        doc_url=next((address for address in addresses if address), None),
+        doc_title=next(_values(chunk.attributes, ("title",)), None),
         source=chunk.source,
-        document_id=_first(chunk.attributes, _DOCUMENT_ID_KEYS),
+        document_id=document_id(chunk.attributes),
     )
 
 
-def _first(attributes: Mapping[str, Any], keys: Iterable[str]) -> str | None:
-    return next((str(attributes[key]) for key in keys if attributes.get(key)), None)
+def _values(attributes: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
+    return (str(attributes[key]) for key in keys if attributes.get(key))
 
 
 def _address(url: str) -> str | None:
     """An absolute address that can be a link as it stands, or None."""
-    address = url.strip().replace(" ", "%20")
+    address = url.strip()
     if not address.isprintable():
         return None
     try:
         parts = urlsplit(address)
     except ValueError:
         return None
-    return address if parts.scheme in ("http", "https") and parts.netloc else None
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return None
+    return _NOT_IN_LINKS.sub(lambda found: f"%{ord(found[0]):02X}", address)

@@ -14,7 +14,7 @@ from lightspeed.retrieval.hits import Hit, fused
 from lightspeed.retrieval.joining import Run, runs_of
 from lightspeed.retrieval.okp.request import PortalQuery
 from lightspeed.retrieval.reading import beginning, passage_tokens
-from lightspeed.retrieval.references import Chunk
+from lightspeed.retrieval.references import Chunk, document_id
 from lightspeed.stack.passages import Passage
 from lightspeed.telemetry.metrics_retrieval import OTHER_STORES, RetrievalMetrics
 
@@ -60,6 +60,7 @@ class KnowledgeSettings:
     know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store. `shared` are the ids of
     the configured stores. Each passage is given
     with up to `neighbours` passages before and after it; all together have at most `max_tokens`, by estimate.
+    A store that has not answered after `max_seconds` is left out.
     """
 
     inline: tuple[str, ...] = ()
@@ -70,6 +71,13 @@ class KnowledgeSettings:
     max_chunks: int = 10
     max_tokens: int | None = None
     neighbours: int = 0
+    max_seconds: float = 20.0
+
+    def users_name(self, store: str) -> str:
+        """The name of a store, which may be given by its id."""
+        if store in self.store_ids:
+            return store
+        return next((name for name, identifier in self.store_ids.items() if identifier == store), store)
 
     def is_everyones(self, store_id: str) -> bool:
         """Whether a store is there for all users: those with ids of the kind that users' own have must be configured."""
@@ -138,8 +146,7 @@ class KnowledgeSearch:
         return await self._visible(names, user_id)
 
     async def _all(self) -> list[str]:
-        users_names = {store: name for name, store in self._settings.store_ids.items()}
-        return [users_names.get(store, store) for store in await self._stores.ids()]
+        return [self._settings.users_name(store) for store in await self._stores.ids()]
 
     async def _visible(self, names: Sequence[str], user_id: str) -> list[str]:
         ids = {name: self._settings.store_ids.get(name, name) for name in names}
@@ -158,14 +165,15 @@ class KnowledgeSearch:
     ) -> list[Chunk]:
         if not names or not query.strip():
             return []
+        stores = list(dict.fromkeys(map(self._settings.users_name, names)))
         question = self._stores.question(query)
         found: dict[str, list[Hit]] = {}
 
         async def search(name: str) -> None:
             found[name] = await self._search_one(name, question, query, portal_options)
 
-        await _together([lambda name=name: search(name) for name in dict.fromkeys(names)])  # type: ignore[misc]
-        hits = fused(hit for name in dict.fromkeys(names) for hit in found.get(name, ()))
+        await _together([lambda name=name: search(name) for name in stores])  # type: ignore[misc]
+        hits = fused(hit for name in stores for hit in found.get(name, ()))
         chunks = await self._ranked(query, hits)
         if self._settings.neighbours:
             chunks += await self._around(hits, chunks[: self._settings.max_chunks])
@@ -179,11 +187,14 @@ class KnowledgeSearch:
         passages: Sequence[Passage] | None = None
         clock = time.perf_counter()
         try:
-            if name == OKP and self._portal is not None:
-                passages = await self._portal.search(query, portal_options)
-            else:
-                store = self._settings.store_ids.get(name, name)
-                passages = await self._stores.search(store, question, _CANDIDATES * self._settings.max_chunks)
+            with anyio.fail_after(self._settings.max_seconds):
+                passages = await self._passages(name, question, query, portal_options)
+        except TimeoutError:
+            logger.warning(
+                "Knowledge store %s is left out: it did not answer within %g seconds",
+                name,
+                self._settings.max_seconds,
+            )
         except LightspeedError as error:
             logger.warning("Knowledge store %s is left out: %s", name, error)
         except Exception:
@@ -191,13 +202,21 @@ class KnowledgeSearch:
         self._count(name, None if passages is None else len(passages), time.perf_counter() - clock)
         return [
             Hit(
-                Chunk(passage.content, name, passage.score, dict(passage.metadata)),
+                Chunk(passage.content, name, passage.score, _attributes(passage)),
                 passage.scale,
                 weight,
                 passage.id,
             )
             for passage in passages or ()
         ]
+
+    async def _passages(
+        self, name: str, question: Any, query: str, portal_options: PortalQuery
+    ) -> Sequence[Passage]:
+        if name == OKP and self._portal is not None:
+            return await self._portal.search(query, portal_options)
+        store = self._settings.store_ids.get(name, name)
+        return await self._stores.search(store, question, _CANDIDATES * self._settings.max_chunks)
 
     def _count(self, name: str, found: int | None, seconds: float) -> None:
         if self._metrics is not None:
@@ -232,6 +251,14 @@ class KnowledgeSearch:
 
         await _together([lambda at=at, chunk=chunk: look(at, chunk) for at, chunk in enumerate(chunks)])  # type: ignore[misc]
         return [neighbour for group in around for neighbour in group]
+
+
+def _attributes(passage: Passage) -> dict[str, Any]:
+    """Metadata; a passage of which nobody knows the document stands for it itself."""
+    attributes = dict(passage.metadata)
+    if passage.id and document_id(attributes) is None:
+        attributes["chunk_id"] = passage.id
+    return attributes
 
 
 def _within(runs: Sequence[Run], room: int | None) -> list[Chunk]:

@@ -1,6 +1,7 @@
 """What is looked for in knowledge stores."""
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,11 +35,11 @@ class Question:
         self.text = text
         self._embeddings = embeddings
         self._vectors: dict[str, Vectors] = {}
-        self._lock = Lock()
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
 
     async def vector(self, model: str) -> Vectors:
         """One vector. The model is named as in the stack."""
-        async with self._lock:
+        async with self._locks[model]:
             if model not in self._vectors:
                 self._vectors[model] = (await self._embeddings.embed(model, [self.text]))[0]
             return self._vectors[model]

@@ -123,7 +123,7 @@ rlsapi_v1: {allow_verbose_infer: true, quota_subject: org_id}
 splunk:
   {enabled: true, url: "https://splunk.example", token_path: FILE, index: i, source: s, timeout: 1, verify_ssl: false}
 deployment_environment: production
-rag: {inline: [docs, okp], tool: [docs, vs_123], max_chunks: 5, max_tokens: 3000, neighbours: 1}
+rag: {inline: [docs, okp], tool: [docs, vs_123], max_chunks: 5, max_tokens: 3000, neighbours: 1, max_seconds: 5.5}
 okp: {rhokp_url: "https://okp.example", offline: false, chunk_filter_query: "product:x"}
 reranker: {enabled: true, model: m}
 skills: {paths: [DIR], max_skills: 1, max_files: 2, max_file_bytes: 3}

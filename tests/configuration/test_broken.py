@@ -154,6 +154,7 @@ BROKEN_SERVICE: list[tuple[dict[str, Any], str]] = [
     ({"saved_prompts": {"max_display_name_length": 0}}, "saved_prompts.max_display_name_length: must be greater than 0"),
     ({"saved_prompts": {"max_content_length": 30001}}, "saved_prompts.max_content_length: must be at most 30000"),
     ({"saved_prompts": {"max_promts_per_user": 5}}, "saved_prompts: unknown key `max_promts_per_user`; did you mean `max_prompts_per_user`?"),
+    ({"rag": {"max_seconds": 0}}, "rag.max_seconds: must be greater than 0"),
     ({"rag": {"inline": ["dosc"]}}, "rag.inline[0]: `dosc` is neither a `rag_id` nor a store of run.yaml, which has no provider that could hold others"),
     ({"llama_stack": {"use_as_library_client": True, "library_client_config_path": "nowhere.yaml"}}, "llama_stack.library_client_config_path: no such file"),
     ({"llama_stack": ONE_FILE | {"config": {"profile": "nowhere.yaml"}}}, "llama_stack.config.profile: no such file"),

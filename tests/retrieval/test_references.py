@@ -23,6 +23,20 @@ def test_a_relative_or_broken_address_is_no_address_but_the_document_stays() -> 
         assert (document.doc_url, document.document_id) == (None, "a")
 
 
+def test_the_first_address_that_leads_somewhere_is_taken() -> None:
+    attributes = {"doc_url": "guide/a.md", "url": "https://example.com/a", "link": "https://example.com/b"}
+    (document,) = referenced_documents([Chunk("1", "docs", 0.9, attributes)])
+    assert document.doc_url == "https://example.com/a"
+
+
+def test_documents_of_one_id_in_two_stores_are_two() -> None:
+    chunks = [
+        Chunk(str(number), source, 0.9, {"title": "Read me", "document_id": "readme"})
+        for number, source in enumerate(["ours", "theirs", "ours"])
+    ]
+    assert [document.source for document in referenced_documents(chunks)] == ["ours", "theirs"]
+
+
 def test_chunks_that_name_nothing_name_no_document() -> None:
     assert referenced_documents([Chunk("1", "docs", 0.9, {})]) == ()
 
@@ -32,6 +46,7 @@ def test_chunks_that_name_nothing_name_no_document() -> None:
     [
         (" https://example.com/a b ", "https://example.com/a%20b"),
         ("https://example.com/größe", "https://example.com/größe"),
+        ("https://example.com/<a>?q={b}|c%20d", "https://example.com/%3Ca%3E?q=%7Bb%7D%7Cc%20d"),
         ("https://example.com/\na", None),
         ("javascript:alert(1)", None),
         ("//example.com/a", None),

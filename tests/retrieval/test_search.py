@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import anyio
 import pytest
 
 from lightspeed.errors import NotFound, StorageError
 from lightspeed.retrieval.okp.request import PortalQuery
-from lightspeed.retrieval.references import Chunk
+from lightspeed.retrieval.references import Chunk, referenced_documents
 from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.passages import Passage
 
@@ -49,6 +50,43 @@ async def test_names_are_translated_to_the_ids_of_the_stack() -> None:
         Shelves(vs_1=[("one", 0.9)]), KnowledgeSettings(inline=("manual",), store_ids={"manual": "vs_1"})
     )
     assert [chunk.source for chunk in await search.inline("query")] == ["manual"]
+
+
+async def test_a_store_that_is_named_by_its_id_is_the_same_store() -> None:
+    settings = KnowledgeSettings(
+        inline=("vs_1", "manual"), tool=("vs_1",), store_ids={"manual": "vs_1"}, weights={"manual": 0.5}
+    )
+    search = KnowledgeSearch(Shelves(vs_1=[("one", 0.8)]), settings)
+    for found in (await search.inline("query"), await search.for_tool("query", settings.tool)):
+        assert [(chunk.source, chunk.score) for chunk in found] == [("manual", 0.4)]
+
+
+async def test_a_passage_of_no_document_is_named_itself() -> None:
+    class Leaves(Shelves):
+        async def search(self, store: str, question: str, limit: int) -> list[Passage]:
+            return [
+                Passage("one", 0.9, {"document_id": None, "tag": "a"}, "leaf-1"),
+                Passage("two", 0.8, {"doc_id": "d"}, "leaf-2"),
+                Passage("three", 0.7, {"chunk_id": "own"}, "leaf-3"),
+            ]
+
+    found = await KnowledgeSearch(Leaves(a=[]), KnowledgeSettings(inline=("a",))).inline("query")
+    assert [document.document_id for document in referenced_documents(found)] == ["leaf-1", "d", "own"]
+    assert found[1].attributes == {"doc_id": "d"}
+
+
+class Asleep(Shelves):
+    async def search(self, store: str, question: str, limit: int) -> list[Passage]:
+        if store == "asleep":
+            await anyio.sleep_forever()
+        return await super().search(store, question, limit)
+
+
+async def test_nobody_waits_for_ever_for_a_store(caplog: pytest.LogCaptureFixture) -> None:
+    settings = KnowledgeSettings(inline=("asleep", "a"), max_seconds=0.05)
+    found = await KnowledgeSearch(Asleep(a=[("one", 0.9)]), settings).inline("query")
+    assert [chunk.content for chunk in found] == ["one"]
+    assert "asleep is left out: it did not answer within 0.05 seconds" in caplog.text
 
 
 async def test_a_store_that_fails_is_left_out() -> None:
