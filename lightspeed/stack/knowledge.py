@@ -202,9 +202,9 @@ class KnowledgeStores:
             Passage(
                 _text(chunk.content),
                 _bounded(score),
-                dict(chunk.metadata),
+                _metadata(chunk),
                 chunk.chunk_id,
-                registered.provider_id,
+                f"{registered.provider_id} {registered.embedding_model}",
             )
             for chunk, score in zip(found.chunks, found.scores, strict=True)
         ]
@@ -275,6 +275,11 @@ def _embedded(passage: NewPassage, vector: list[float], embedding_model: str) ->
         embedding_model=embedding_model,
         embedding_dimension=len(vector),
     )
+
+
+def _metadata(chunk: Any) -> dict[str, Any]:
+    document = chunk.chunk_metadata.document_id if chunk.chunk_metadata else None
+    return dict(chunk.metadata) if document is None else {"document_id": document, **chunk.metadata}
 
 
 def _bounded(score: float) -> float:
