@@ -62,7 +62,7 @@ def solr_document(values: Mapping[str, Any], fields: PortalFields) -> SolrDocume
         id=identifier,
         content=content,
         score=_score(values.get("score", 0.0)),
-        is_chunk=values.get(fields.is_chunk, True) in (True, "true"),
+        is_chunk=next(iter(_all(values.get(fields.is_chunk))), True) in (True, "true"),
         parent_id=_text(values.get(fields.parent_id)) or (named if between else None),
         chunk_index=_whole(values.get(fields.chunk_index)),
         token_count=_whole(values.get(fields.token_count)) or math.ceil(len(content) / _CHARACTERS_PER_TOKEN),

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import anyio
 import httpx
 from anyio import to_thread
+from pydantic_core import from_json
 
 from lightspeed.errors import BadRequest, RequestError, Unavailable
 from lightspeed.retrieval.okp.settings import PortalSettings
@@ -16,6 +17,7 @@ type Form = Sequence[tuple[str, str]]
 _RESPONSE = "Unable to search the Offline Knowledge Portal"
 _FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "Accept": "application/json"}
 _LONGEST_REASON = 300
+_LARGEST_ANSWER = 16 << 20  # bytes; a usual one has some 100,000
 
 
 class SolrCollection:
@@ -39,18 +41,19 @@ class SolrCollection:
         Raises BadRequest when Solr refuses the query, Unavailable when it cannot be reached, is too slow, or answers
         with something else than documents. Neither tells the portal's credentials.
         """
-        response = await self._answer(handler, form)
-        if response.status_code != 200:
-            raise self._refusal(handler, response)
+        status, body = await self._answer(handler, form)
+        if status != 200:
+            raise self._refusal(handler, status, body)
         try:
-            documents = response.json()["response"]["docs"]
+            documents = from_json(body)["response"]["docs"]
         except (ValueError, KeyError, TypeError):
             documents = None
         if not isinstance(documents, list) or not all(isinstance(item, dict) for item in documents):
             raise self._unavailable("answered with something that is not a search result of Solr")
         return documents
 
-    async def _answer(self, handler: str, form: Form) -> httpx.Response:
+    async def _answer(self, handler: str, form: Form) -> tuple[int, bytes]:
+        """Status and body."""
         timeout = self._settings.timeout
         try:
             with anyio.fail_after(timeout):
@@ -60,19 +63,27 @@ class SolrCollection:
         except httpx.HTTPError as error:
             raise self._unavailable(f"cannot be reached ({type(error).__name__})") from error
 
-    async def _posted(self, handler: str, form: Form) -> httpx.Response:
+    async def _posted(self, handler: str, form: Form) -> tuple[int, bytes]:
         url = f"{self._settings.solr_url}/{self._settings.collection}/{handler}"
-        body = urlencode([("wt", "json"), *form]).encode()
+        form_body = urlencode([("wt", "json"), *form]).encode()
         try:
-            return await self._client.post(url, content=body, headers=_FORM)
+            return await self._read(url, form_body)
         except httpx.RemoteProtocolError:
             # A server may close an idle connection at the moment when it is used again.
-            return await self._client.post(url, content=body, headers=_FORM)
+            return await self._read(url, form_body)
 
-    def _refusal(self, handler: str, response: httpx.Response) -> RequestError:
-        status = response.status_code
+    async def _read(self, url: str, form_body: bytes) -> tuple[int, bytes]:
+        body = bytearray()
+        async with self._client.stream("POST", url, content=form_body, headers=_FORM) as response:
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > _LARGEST_ANSWER:
+                    raise self._unavailable(f"answered with more than {_LARGEST_ANSWER >> 20} MiB")
+        return response.status_code, bytes(body)
+
+    def _refusal(self, handler: str, status: int, body: bytes) -> RequestError:
         if status == 400:
-            return BadRequest(f"The Offline Knowledge Portal refused the query: {_reason(response)}")
+            return BadRequest(f"The Offline Knowledge Portal refused the query: {_reason(body)}")
         if status in (401, 403):
             return self._unavailable(f"refused the credentials of `okp.rhokp_url` (status {status})")
         if status == 404:
@@ -93,10 +104,10 @@ def _client(settings: PortalSettings) -> httpx.AsyncClient:
     )
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(body: bytes) -> str:
     """Solr's own words, on one line."""
     try:
-        message = response.json()["error"]["msg"]
+        message = from_json(body)["error"]["msg"]
     except (ValueError, KeyError, TypeError):
         return "no reason was given"
     return " ".join(str(message).split())[:_LONGEST_REASON]

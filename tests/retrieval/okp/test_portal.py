@@ -309,6 +309,8 @@ async def test_an_embedding_model_that_fails(solr: SolrServer) -> None:
         (Trouble.garbage(b"{}"), "is not a search result of Solr"),
         (Trouble.garbage(b'{"response": {"docs": ["x"]}}'), "is not a search result of Solr"),
         (Trouble.garbage(b'{"response": []}'), "is not a search result of Solr"),
+        (Trouble.garbage(b'{"response":{"docs":' + b"[" * 9000), "is not a search result of Solr"),
+        (Trouble.garbage(b" " * (17 << 20)), "answered with more than 16 MiB"),
         (Trouble.hang(), "did not answer within 0.3 seconds"),
     ],
 )
@@ -374,7 +376,14 @@ async def test_refused_parameters_are_not_sent(solr: SolrServer) -> None:
 async def test_documents_that_lack_something_are_left_out(
     solr: SolrServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good = {"id": "g", "chunk": ["first", "second"], "score": 2, "title": ["A title"], "chunk_index": "3"}
+    good = {
+        "is_chunk": [True],
+        "id": "g",
+        "chunk": ["first", "second"],
+        "score": 2,
+        "title": ["A title"],
+        "chunk_index": "3",
+    }
     documents = [
         good,
         {"chunk": "no id", "score": 2},
