@@ -1,5 +1,6 @@
 """POST /v1/query: one question, one answer."""
 
+import logging
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import uuid4
@@ -37,6 +38,8 @@ from lightspeed.identity.actions import Action
 from lightspeed.retrieval.okp.request import portal_query
 from lightspeed.storage.identifiers import normalize_conversation_id
 from lightspeed.telemetry.metrics import Face
+
+logger = logging.getLogger(__name__)
 
 ATTACHMENT_TYPES = (
     "alert",
@@ -84,6 +87,7 @@ class SolrModel(BaseModel):
     @classmethod
     def _bare_filters(cls, value: Any) -> Any:
         if isinstance(value, dict) and value and not value.keys() & {"mode", "filters"}:
+            logger.warning("A request gives `solr` in its old form; what is in it belongs under `filters`")
             return {"filters": value}
         return value
 

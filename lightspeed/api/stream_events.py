@@ -22,6 +22,7 @@ from lightspeed.assistant.events import (
 )
 from lightspeed.assistant.generation import LISTING
 from lightspeed.assistant.tool_calls import APPROVAL_REQUEST, APPROVAL_RESPONSE
+from lightspeed.retrieval.references import ReferencedDocument
 
 _NOT_IN_TEXT = frozenset({LISTING, APPROVAL_REQUEST, APPROVAL_RESPONSE})
 
@@ -130,10 +131,7 @@ class TextEvents:
                 error = event.error
                 return self._line(f"Status: {error.status} - {error.response} - {error.cause}")
             case Completed():
-                lines = [
-                    f"{item.doc_title or item.document_id}: {item.doc_url or item.document_id}"
-                    for item in event.documents
-                ]
+                lines = [_document_line(document) for document in event.documents]
                 return "\n\n---\n\n" + "\n".join(lines) if lines else ""
             case Interrupted():
                 return self._line("[Interrupted]")
@@ -155,6 +153,12 @@ def approval_fields(approval: WantedApproval) -> dict[str, Any]:
         "arguments": approval.arguments,
         "expires_at": approval.expires_at.isoformat().replace("+00:00", "Z"),
     }
+
+
+def _document_line(document: ReferencedDocument) -> str:
+    """Any of title, id and address may be missing, but not all."""
+    title, identifier, address = document.doc_title, document.document_id, document.doc_url
+    return _one_line(f"{title or identifier or address}: {address or identifier or title}")
 
 
 def _one_line(name: str) -> str:

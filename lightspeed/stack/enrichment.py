@@ -145,7 +145,8 @@ def _problem(entry: ByokRag) -> str | None:
     if reason := path_trouble(entry.db_path):
         return f"db_path: {entry.db_path} {reason}"
     if not entry.db_path.is_file():
-        return f"db_path: {entry.db_path} does not exist"
+        what = "is not a file" if entry.db_path.exists() else "does not exist"
+        return f"db_path: {entry.db_path} {what}"
     try:
         stores = {store.id: store for store in stock_stores(entry.db_path)}
     except StorageError as error:

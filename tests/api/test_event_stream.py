@@ -180,6 +180,8 @@ async def test_events_that_have_come_together_go_out_together() -> None:
 DOCUMENTS = (
     ReferencedDocument("https://example.com/a", "A", "docs", "d1"),
     ReferencedDocument(None, None, "docs", "d2"),
+    ReferencedDocument("https://example.com/c", None, "docs", None),
+    ReferencedDocument(None, "In two\nlines", "docs", None),
 )
 
 
@@ -208,7 +210,8 @@ DOCUMENTS = (
         ([Token("Two"), Interrupted("r1", "Two", Usage())], "Two\n[Interrupted]"),
         (
             [Token("Two"), Completed("Two", Usage(), (), DOCUMENTS, False, COMPLETED.completed_at)],
-            "Two\n\n---\n\nA: https://example.com/a\nd2: d2",
+            "Two\n\n---\n\nA: https://example.com/a\nd2: d2\n"
+            "https://example.com/c: https://example.com/c\nIn two lines: In two lines",
         ),
         ([Token("half \ud83d"), COMPLETED], "half ?"),
     ],

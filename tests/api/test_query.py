@@ -94,6 +94,17 @@ async def test_a_wrong_form_is_told_with_its_place(
     assert message is None or error["msg"] == message
 
 
+async def test_the_old_form_of_solr_is_taken_with_a_warning(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    for solr, warnings in (({"filters": {"fq": "a:b"}}, 0), ({"fq": "a:b"}, 1)):
+        assert (await post(service, query="x", solr=solr)).status_code == 200
+        assert caplog.text.count("`solr` in its old form") == warnings
+    refused = await post(service, query="x", solr={"shards": "n1"})
+    assert refused.status_code == 400
+    assert "'shards' is not accepted" in refused.json()["detail"]["cause"]
+
+
 async def test_malformed_json_is_told(service: Service) -> None:
     answer = await service.client.post(
         "/v1/query", content=b'{"query": ', headers={"content-type": "application/json"}

@@ -185,6 +185,7 @@ def test_without_stores_nothing_is_added(tmp_path: Path) -> None:
     ("fields", "problem"),
     [
         ({"db_path": "missing.db"}, "db_path: missing.db does not exist"),
+        ({"db_path": "{folder}"}, "db_path: {folder} is not a file"),
         ({"vector_db_id": "vs_2"}, "vector_db_id: `vs_2` is not in {database}; there: vs_1"),
         ({"embedding_dimension": 768}, "embedding_dimension: the vectors in {database} have 3"),
         ({"rag_type": "inline::sqlite-vec"}, "rag_type: `inline::sqlite-vec` is neither"),
