@@ -29,7 +29,7 @@ def test_scores_of_other_scales_count_by_rank() -> None:
     assert [set(texts(found)[at : at + 2]) for at in (0, 2, 4)] == [{"s0", "o0"}, {"s1", "o1"}, {"s2", "o2"}]
     scores = [hit.chunk.score or 0 for hit in found]
     assert scores[0] == 1
-    assert scores[-1] == pytest.approx(61 / 63)
+    assert scores[-1] == pytest.approx(1 / 3)
 
 
 def test_two_stores_of_one_scale_share_a_ranking_beside_another_scale() -> None:
@@ -46,9 +46,22 @@ def test_two_stores_of_one_scale_share_a_ranking_beside_another_scale() -> None:
 
 def test_weights_count_with_ranks_too() -> None:
     found = fused(
-        [hit("a0", 0.9), hit("s0", 5.0, scale="solr", weight=2), hit("s1", 4.0, scale="solr", weight=2)]
+        [hit("a0", 0.9), hit("s0", 5.0, scale="solr", weight=3), hit("s1", 4.0, scale="solr", weight=3)]
     )
     assert texts(found) == ["s0", "s1", "a0"]
+
+
+def test_a_store_that_is_preferred_a_little_does_not_shut_the_others_out() -> None:
+    ours = [hit(f"o{n}", 0.9 - n / 100, weight=1.2) for n in range(20)]
+    found = fused([*ours, *[hit(f"s{n}", 5.0 - n, scale="solr") for n in range(5)]])
+    assert texts(found)[:6] == ["o0", "s0", "o1", "s1", "o2", "s2"]
+
+
+def test_a_weight_counts_once() -> None:
+    """Both stores of the scale know as much; the weight must not first win places and then count again."""
+    ours = [hit("a0", 0.6, weight=1.5), hit("b0", 0.8, source="b"), hit("b1", 0.7, source="b")]
+    found = fused([*ours, hit("s0", 5.0, scale="solr")])
+    assert {hit.chunk.content: hit.chunk.score for hit in found} == {"b0": 1, "s0": 1, "b1": 0.5, "a0": 0.5}
 
 
 def test_a_text_that_two_stores_hold_stands_there_once() -> None:
