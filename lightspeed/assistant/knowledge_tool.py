@@ -71,8 +71,8 @@ class KnowledgeTool:
         self.found.extend(chunks)
         results = [
             {
-                "file_id": chunk.attributes.get("document_id", ""),
-                "filename": chunk.attributes.get("title", ""),
+                "file_id": _first(chunk.attributes, "file_id", "document_id"),
+                "filename": _first(chunk.attributes, "filename", "title"),
                 "score": chunk.score,
                 "text": chunk.content,
                 "attributes": dict(chunk.attributes),
@@ -88,6 +88,10 @@ class KnowledgeTool:
     def _take(self, tokens: int) -> None:
         if self.room is not None:
             self.room = max(0, self.room - tokens)
+
+
+def _first(attributes: Mapping[str, Any], *keys: str) -> str:
+    return next((str(attributes[key]) for key in keys if attributes.get(key)), "")
 
 
 def _query(arguments: Mapping[str, Any]) -> str:

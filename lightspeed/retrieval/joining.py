@@ -1,5 +1,6 @@
 """Passages that stand side by side in a document, joined to one."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from lightspeed.retrieval.references import Chunk
 _PLACE_KEYS = ("chunk_index", "position")
 _LONGEST_OVERLAP = 2000
 _SHORTEST_OVERLAP = 12
+_TABLE_HEADER = re.compile(r"\|.*\n\|[ :|-]+\n")
 
 
 @dataclass(slots=True)
@@ -81,11 +83,17 @@ def place_of(chunk: Chunk) -> int | None:
 
 
 def joined_texts(first: str, second: str) -> str:
-    """Two passages in reading order as one: a heading that both begin with, and an overlap, stand there once."""
+    """Two passages in reading order as one: what both begin with stands there once, and so does an overlap.
+
+    Both may begin with a heading, and parts of one Markdown table with its header.
+    """
     heading, _, rest = second.partition("\n")
     if rest and first.partition("\n")[0] == heading:
         second = rest
     second = second.lstrip("\n")
+    table = _TABLE_HEADER.match(second)
+    if table and table[0] in first and first.rpartition("\n")[2].startswith("|"):
+        return f"{first}\n{second[table.end() :]}"
     for length in range(min(len(first), len(second), _LONGEST_OVERLAP), _SHORTEST_OVERLAP - 1, -1):
         if first.endswith(second[:length]):
             return first + second[length:]

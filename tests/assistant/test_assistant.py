@@ -318,7 +318,12 @@ async def test_a_store_that_is_missing_does_not_fail_the_turn(house: House) -> N
 async def test_the_model_may_search_the_knowledge_itself(house: House) -> None:
     house.assistant = house.make(KnowledgeSettings(tool=("docs",)))
     await house.stack.knowledge.insert(
-        "docs", [NewPassage("a-0", "Restart with reboot.", {"document_id": "a", "title": "Nodes"})]
+        "docs",
+        [
+            NewPassage(
+                "a-0", "Restart with reboot.", {"document_id": "a", "title": "Nodes", "filename": "n.md"}
+            )
+        ],
     )
     house.model.queue(
         Reply(tool_calls=[ScriptedCall("file_search", {"query": "restart"}, id="c1")], usage=Usage(10, 5))
@@ -329,7 +334,9 @@ async def test_the_model_may_search_the_knowledge_itself(house: House) -> None:
     assert call == ToolCall("c1", "file_search", {"queries": ["restart"]}, "file_search_call")
     assert isinstance(result, ToolResult)
     assert (result.id, result.status, result.round) == ("c1", "completed", 1)
-    assert json.loads(result.content)["results"][0]["text"] == "Restart with reboot."
+    (found,) = json.loads(result.content)["results"]
+    assert found["text"] == "Restart with reboot."
+    assert (found["file_id"], found["filename"]) == ("a", "n.md")
     ending = events[-1]
     assert isinstance(ending, Completed)
     assert (ending.usage.input_tokens, ending.usage.output_tokens) == (40, 7)

@@ -59,6 +59,14 @@ def test_an_overlap_stands_there_once() -> None:
     assert joined_texts(first, second) == "Guide > Install\nUnpack it. Then restart the service. It is ready."
 
 
+def test_the_header_of_a_table_stands_there_once() -> None:
+    head = "| Action | For |\n|---|---|\n"
+    first, second = f"Guide\nThe actions:\n\n{head}| `a` | x |", f"Guide\n{head}| `b` | y |\n\nEnd."
+    assert joined_texts(first, second) == f"{first}\n| `b` | y |\n\nEnd."
+    other = f"{first}\n\nAnother table:"
+    assert joined_texts(other, second) == f"{other}\n{head}| `b` | y |\n\nEnd."
+
+
 def test_another_heading_is_kept() -> None:
     assert joined_texts("Guide > A\none", "Guide > B\ntwo") == "Guide > A\none\nGuide > B\ntwo"
 
