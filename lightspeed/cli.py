@@ -191,6 +191,14 @@ def ingest(
     database_store: Annotated[
         str | None, typer.Option("--from-store", help="The store in that database.", metavar="ID")
     ] = None,
+    embedding_model: Annotated[
+        str | None,
+        typer.Option(
+            "--embedding-model",
+            help="The model of run.yaml that made the vectors in that database.",
+            metavar="NAME",
+        ),
+    ] = None,
     config: ConfigurationOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -212,6 +220,7 @@ def ingest(
         allow_private=allow_private,
         database=database,
         database_store=database_store,
+        embedding_model=embedding_model,
     )
     raise typer.Exit(ingest_command(configuration, source, chosen))
 

@@ -37,7 +37,7 @@ class IngestOptions:
 
     `paths` are files, folders, patterns and web addresses. `sync` removes documents whose files have
     vanished from the given folders. `database` is one of the stack's own `inline::faiss`, of which the only store, or
-    `database_store`, is taken over first.
+    `database_store`, is taken over first. `embedding_model` made its vectors, where it names another.
     """
 
     paths: tuple[str, ...]
@@ -48,6 +48,7 @@ class IngestOptions:
     allow_private: bool = False
     database: Path | None = None
     database_store: str | None = None
+    embedding_model: str | None = None
 
 
 def ingest_command(configuration: Configuration, source: Path, options: IngestOptions) -> int:
@@ -70,7 +71,14 @@ async def _ingest(plan: Plan, options: IngestOptions) -> int:
         stack = await start_stack(needed, status.update)
     try:
         if options.database is not None:
-            await import_database(stack, options.database, options.database_store, options.store, console)
+            await import_database(
+                stack,
+                options.database,
+                options.database_store,
+                options.embedding_model,
+                options.store,
+                console,
+            )
             if not options.paths:
                 return 0
         model = await stack.default_embedding_model()

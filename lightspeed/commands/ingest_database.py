@@ -17,14 +17,22 @@ _SHOWN = 10
 
 
 async def import_database(
-    stack: "Stack", database: Path, wanted: str | None, store: str, console: Console
+    stack: "Stack",
+    database: Path,
+    wanted: str | None,
+    embedding_model: str | None,
+    store: str,
+    console: Console,
 ) -> None:
-    """Raises StartupError when it is not clear what to take over or by which model its questions are embedded."""
+    """`wanted` is a store of the database, `embedding_model` the model of run.yaml that made its vectors.
+
+    Raises StartupError when it is not clear what to take over or by which model its questions are embedded.
+    """
     stock = await to_thread.run_sync(_chosen, database, wanted)
-    if store not in await stack.knowledge.ids():
-        await stack.knowledge.create(store, await _model(stack, stock, database))
+    model = await _model(stack, stock, database, embedding_model)
+    await stack.knowledge.create(store, model)
     with console.status(f"reading {database}"):
-        report = await stack.knowledge.import_stock(store, database, stock.id)
+        report = await stack.knowledge.import_stock(store, database, stock.id, model.name)
     console.print(
         f"{store}: {report.passages} passages taken over from {stock.id}, {report.skipped} skipped",
         markup=False,
@@ -38,7 +46,7 @@ def _chosen(database: Path, wanted: str | None) -> "StockStore":
     from lightspeed.stack.providers.faiss_sqlite.stock_store import stock_stores
 
     if not database.is_file():
-        raise StartupError(f"{database} does not exist")
+        raise StartupError(f"{database} {'is not a file' if database.exists() else 'does not exist'}")
     stores = {store.id: store for store in stock_stores(database)}
     there = ", ".join(stores) or "none"
     if wanted is None and len(stores) == 1:
@@ -50,15 +58,37 @@ def _chosen(database: Path, wanted: str | None) -> "StockStore":
     return stores[wanted]
 
 
-async def _model(stack: "Stack", stock: "StockStore", database: Path) -> EmbeddingModel:
-    """The model that made the vectors, as the database says, or else the default one if the lengths agree."""
-    for model in await stack.models():
-        dimension = model.metadata.get("embedding_dimension")
-        if model.model_type == "embedding" and model.identifier == stock.embedding_model and dimension:
-            return EmbeddingModel(model.identifier, int(dimension))
-    default = await stack.default_embedding_model()
-    if stock.embedding_model is None and stock.dimension in (None, default.dimension):
-        return default
+async def _model(stack: "Stack", stock: "StockStore", database: Path, wanted: str | None) -> EmbeddingModel:
+    """The model that is wanted, or the one that the database names, or else the default one if the lengths agree.
+
+    Databases often name the folder that their model was in where they were built.
+    """
+    models = {
+        model.identifier: EmbeddingModel(model.identifier, int(model.metadata["embedding_dimension"]))
+        for model in await stack.models()
+        if model.model_type == "embedding" and model.metadata.get("embedding_dimension")
+    }
+    there = ", ".join(models) or "none"
+    if wanted is not None:
+        if wanted not in models:
+            raise StartupError(f"--embedding-model: run.yaml has no embedding model {wanted}. There: {there}")
+        return models[wanted]
+    named = stock.embedding_model
+    if named is None:
+        default = await stack.default_embedding_model()
+        if stock.dimension in (None, default.dimension):
+            return default
+    elif named in models:
+        return models[named]
+    else:
+        same_name = [model for model in models.values() if _last_part(model.name) == _last_part(named)]
+        if len(same_name) == 1 and stock.dimension in (None, same_name[0].dimension):
+            return same_name[0]
     raise StartupError(
-        f"the passages in {database} were embedded by {stock.embedding_model}, which run.yaml does not have"
+        f"the passages in {database} were embedded by {named or 'a model that it does not name'}, which run.yaml does"
+        f" not have; if it has the same under another name, say so with --embedding-model. There: {there}"
     )
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]

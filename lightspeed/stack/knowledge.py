@@ -159,12 +159,18 @@ class KnowledgeStores:
         if chunks is not None:
             await to_thread.run_sync((chunks.folder / FILLED).touch)
 
-    async def import_stock(self, store: str, path: Path, stock: str) -> ImportReport:
+    async def import_stock(self, store: str, path: Path, stock: str, model: str) -> ImportReport:
         """Take over a store of the stack's own `inline::faiss` from a database file, which stays as it is.
 
-        Raises NotFound, Forbidden, BadRequest for vectors of another dimension, StorageError.
+        `model` has made its vectors. Raises NotFound, Forbidden, BadRequest for vectors of another model or dimension,
+        StorageError.
         """
         registered = await self._registered(store)
+        if registered.embedding_model != model:
+            raise BadRequest(
+                f"Store {store} has the embedding model {registered.embedding_model}, and the passages of {stock} in"
+                f" {path} were embedded by {model}."
+            )
         chunks = await self._chunk_store(registered, to_change=True)
         if chunks is None:
             raise BadRequest(

@@ -103,7 +103,7 @@ class RemoteKnowledge:
     async def mark_filled(self, store: str) -> None:
         """Nothing: the server has no place for such a mark."""
 
-    async def import_stock(self, store: str, path: Path, stock: str) -> ImportReport:
+    async def import_stock(self, store: str, path: Path, stock: str, model: str) -> ImportReport:
         raise BadRequest("A database can be taken over only by the embedded stack.")
 
     async def documents_under(self, store: str, key: str, value: str) -> list[str]:
