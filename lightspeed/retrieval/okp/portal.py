@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import anyio
+
 from lightspeed.configuration.rag import OKP
 from lightspeed.errors import RequestError
 from lightspeed.retrieval.okp.answer import SolrDocument, solr_document
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _HYBRID, _SEMANTIC, _SELECT = "hybrid-search", "semantic-search", "select"
 _SPARE_HITS = 2
+_PROBE_SECONDS = 0.7  # Kubernetes waits for a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,18 @@ class KnowledgePortal:
         await self._collection.close()
 
     async def health(self) -> PortalHealth:
+        """Soon, because who probes the service may give up after a second: that is no time for a portal that hangs."""
         try:
-            await self._collection.documents(_SELECT, [("q", "*:*"), ("defType", "lucene"), ("rows", "0")])
+            with anyio.fail_after(_PROBE_SECONDS):
+                await self._collection.documents(
+                    _SELECT, [("q", "*:*"), ("defType", "lucene"), ("rows", "0")]
+                )
+        except TimeoutError:
+            return PortalHealth(
+                ok=False,
+                message=f"The Offline Knowledge Portal at {self._settings.base_url} did not answer a probe within"
+                f" {_PROBE_SECONDS:g} seconds.",
+            )
         except RequestError as error:
             return PortalHealth(ok=False, message=error.cause)
         return PortalHealth(ok=True)

@@ -327,6 +327,16 @@ async def test_a_portal_in_trouble(solr: SolrServer, trouble: Trouble, cause: st
     assert health.message
 
 
+async def test_a_probe_does_not_wait_for_a_portal_that_hangs(solr: SolrServer) -> None:
+    solr.troubles["*"] = Trouble.hang()
+    async with opened(solr) as portal:
+        health = await portal.health()
+        assert not health.ok
+        assert "did not answer a probe within 0.7 seconds" in (health.message or "")
+        solr.troubles.clear()
+        assert (await portal.health()).ok
+
+
 async def test_a_portal_that_is_not_there_and_comes_back() -> None:
     solr = SolrServer()
     with solr:
