@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 
 _WINDOW = 1 << 20
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SPACE = b" \t\r\n"
 
 
@@ -53,10 +53,13 @@ class JsonStream:
         self._next = found.end()
         return found[0]
 
-    def skip_strings(self) -> None:
-        """Pass over an object of strings."""
+    def skip_strings(self) -> int:
+        """Pass over an object of strings. Returns how many there are."""
+        count = 0
         for _ in self.members():
             self.string()
+            count += 1
+        return count
 
     def skip_plain_string(self) -> tuple[int, int]:
         """Where the text of a string without escapes begins and ends."""

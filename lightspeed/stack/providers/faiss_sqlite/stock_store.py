@@ -20,6 +20,7 @@ from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk, Vectors
 from lightspeed.stack.providers.faiss_sqlite.flat_index import FlatIndex
 from lightspeed.stack.providers.faiss_sqlite.json_stream import JsonStream
 from lightspeed.stack.providers.faiss_sqlite.stock_chunks import ReadingReport, StockChunks, named
+from lightspeed.stack.providers.faiss_sqlite.stock_vectors import StockVectors
 from lightspeed.stack.providers.faiss_sqlite.vectors import usable
 
 _INDEX_KEY = "faiss_index:v3::"
@@ -46,6 +47,9 @@ def stock_stores(path: Path) -> list[StockStore]:
         return [_described(connection, store) for (store,) in keys.fetchall()]
 
 
+type _Found = tuple[int, NewChunk, Vectors]
+
+
 class StockStoreReader:
     """Reads one store; a context manager. Raises NotFound, and StorageError when the store cannot be read."""
 
@@ -69,7 +73,7 @@ class StockStoreReader:
                     for _ in range(2)
                 ]
                 self._text = blobs[0]
-                self._chunks_at, encoded = _members(self._text)
+                self._chunks_at, self._texts, encoded = _places(self._text)
                 self._vectors = FlatIndex(blobs[1], *encoded)
             self._open = opening.pop_all()
         return self
@@ -88,40 +92,45 @@ class StockStoreReader:
 
     def batches(self, size: int = 500) -> Iterator[tuple[list[NewChunk], Vectors]]:
         """The chunks with their vectors, once; `report` tells what was wrong with the others."""
-        rows: list[int] = []
-        chunks: list[NewChunk] = []
+        found: list[_Found] = []
         with self._translated():
-            for row, chunk in self._parsed():
-                rows.append(row)
-                chunks.append(chunk)
-                if len(rows) == size:
-                    yield self._batch(rows, chunks)
-                    rows, chunks = [], []
-            if rows:
-                yield self._batch(rows, chunks)
+            for one in self._parsed():
+                found.append(one)
+                if len(found) == size:
+                    yield self._batch(found)
+                    found = []
+            if found:
+                yield self._batch(found)
         without = self._vectors.count - self.report.read - self.report.skipped
         if without > 0:
             self.report.problems.append(f"{without} vectors have no chunk")
 
-    def _parsed(self) -> Iterator[tuple[int, NewChunk]]:
+    def _parsed(self) -> Iterator[_Found]:
+        vectors = StockVectors(self._vectors, self._texts, self._numbered_texts)
+        for key, number, text in self._members():
+            vector = vectors.vector(number, text)
+            if number is None or vector is None:
+                self.report.skip(f"chunk {key}: there is no vector for it")
+                continue
+            chunk = self._parser.chunk(number, text)
+            if chunk is not None:
+                yield number, chunk, vector
+
+    def _numbered_texts(self) -> Iterator[tuple[int | None, bytes]]:
+        return ((number, text) for _, number, text in self._members())
+
+    def _members(self) -> Iterator[tuple[str, int | None, bytes]]:
+        """What stands before each chunk, the number that this is, and the text of the chunk."""
         stream = JsonStream(self._text, self._chunks_at)
         for key in stream.members():
-            row = _row_number(key)
-            text = stream.string()
-            if row is None or not 0 <= row < self._vectors.count:
-                # The stock index keeps the text of a chunk that stood last when it was deleted.
-                self.report.skip(f"chunk {key.decode(errors='replace')}: there is no vector for it")
-                continue
-            chunk = self._parser.chunk(row, text)
-            if chunk is not None:
-                yield row, chunk
+            yield key[1:-1].decode(errors="replace"), _row_number(key), stream.string()
 
-    def _batch(self, rows: list[int], chunks: list[NewChunk]) -> tuple[list[NewChunk], Vectors]:
-        vectors = np.stack([self._vectors.row(row) for row in rows])
+    def _batch(self, found: list[_Found]) -> tuple[list[NewChunk], Vectors]:
+        vectors = np.stack([vector for _, _, vector in found])
         good = usable(vectors)
-        for row in np.flatnonzero(~good):
-            self.report.skip(f"chunk {rows[row]}: its vector is all zeros or not finite")
-        kept = [chunk for chunk, is_good in zip(chunks, good, strict=True) if is_good]
+        for place in np.flatnonzero(~good):
+            self.report.skip(f"chunk {found[place][0]}: its vector is all zeros or not finite")
+        kept = [chunk for (_, chunk, _), is_good in zip(found, good, strict=True) if is_good]
         self.report.read += len(kept)
         return kept, vectors[good]
 
@@ -170,22 +179,23 @@ def _described(connection: sqlite3.Connection, store: str) -> StockStore:
     )
 
 
-def _members(value: sqlite3.Blob) -> tuple[int, tuple[int, int]]:
-    """Where the object of chunks begins, and where the text of the index begins and ends."""
+def _places(value: sqlite3.Blob) -> tuple[int, int, tuple[int, int]]:
+    """Where the object of chunks begins, how many there are, and where the text of the index begins and ends."""
     stream = JsonStream(value)
     chunks: int | None = None
+    count = 0
     index: tuple[int, int] | None = None
     for key in stream.members():
         if key == b'"chunk_by_index"':
             chunks = stream.at
-            stream.skip_strings()
+            count = stream.skip_strings()
         elif key == b'"faiss_index"':
             index = stream.skip_plain_string()
         else:
             stream.string()
     if chunks is None or index is None:
         raise ValueError("it has no chunks or no index")
-    return chunks, index
+    return chunks, count, index
 
 
 def _row_number(key: bytes) -> int | None:
