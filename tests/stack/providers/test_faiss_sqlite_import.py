@@ -15,9 +15,11 @@ from lightspeed.errors import StartupError, StorageError
 from tests.embedded import embedded_stack
 from tests.stack.providers.knowledge_provider import (
     MODEL,
+    attach,
     count,
     embeddings,
     insert,
+    local_files,
     query,
     register,
     run_configuration,
@@ -296,6 +298,64 @@ async def test_a_damaged_store_that_is_no_copy_is_left_for_the_operator(
         with pytest.raises(StorageError, match="not a database"):
             await query(provider, STORE, "text number", k=10)
     assert (folder / "chunks.db").read_bytes() == b"no database" * 1000
+
+
+async def test_damaged_records_do_not_hide_the_others(
+    tmp_path: Path, original: tuple[Path, str], database: Path, inference: Any
+) -> None:
+    file_id = original[1]
+    damage_records(database, file_id)
+    async with vector_io(tmp_path, inference, import_from=str(database)) as provider:
+        await register(provider, STORE)
+        store = await provider.openai_retrieve_vector_store(STORE)
+        assert (store.name, store.expires_after) == (None, None)
+        listed = await provider.openai_list_files_in_vector_store(STORE)
+        assert {file.id for file in listed.data} == {file_id, "file-odd"}
+        assert {file.id: file.status for file in listed.data}[file_id] == "completed"
+        (odd,) = (file for file in listed.data if file.id == "file-odd")
+        assert (odd.status, odd.last_error.code, odd.chunking_strategy.type) == (
+            "failed",
+            "server_error",
+            "auto",
+        )
+        assert await count(provider, STORE) == 5
+        again = await upload(await local_files(tmp_path), "more.md", "# More\n\nAnother text.")
+        assert (await attach(provider, STORE, again)).status == "completed"
+
+
+def damage_records(database: Path, file_id: str) -> None:
+    """Values that no database column, no UTF-8 text and none of the stack's objects can hold."""
+    store = {
+        "name": "a\0b",
+        "created_at": 2**70,
+        "chunking_strategy": {"type": "semantic"},
+        "expires_after": {"days": -(2**70)},
+    }
+    odd = {
+        "id": "file-odd",
+        "status": "failed",
+        "created_at": 2**70,
+        "usage_bytes": "many",
+        "last_error": {"code": 7, "message": None},
+        "chunking_strategy": {"type": "static"},
+    }
+    records: dict[str, Any] = {
+        f"openai_vector_stores:v3::{STORE}": json.dumps(store),
+        f"openai_vector_stores_files:v3::{STORE}:file-odd": json.dumps(odd),
+        f"openai_vector_stores_files:v3::{STORE}:file-none": None,
+        f"openai_vector_stores_files:v3::{STORE}:file-number": 7,
+    }
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "DELETE FROM kvstore WHERE key LIKE 'openai_vector_stores_files:%' AND key NOT LIKE ?",
+            (f"%{file_id}",),
+        )
+        connection.executemany("INSERT OR REPLACE INTO kvstore (key, value) VALUES (?, ?)", records.items())
+        connection.execute(
+            "INSERT INTO kvstore (key, value) VALUES (?, CAST(? AS TEXT))",
+            ("vector_stores:v3::broken", b'{"vector_store_name": "\xff"}'),
+        )
+        connection.execute("INSERT INTO kvstore (key, value) VALUES ('faiss_index:v3::broken', '{}')")
 
 
 async def test_a_killed_conversion_is_made_anew(tmp_path: Path, database: Path, inference: Any) -> None:

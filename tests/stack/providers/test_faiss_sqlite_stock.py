@@ -253,6 +253,9 @@ def write_value(path: Path, value: str) -> None:
             None,
         ),
         ({"content": {"type": "text", "text": "a"}}, {"content": "a"}, None),
+        ({"chunk_id": "a\0b"}, {"id": None}, "it has no chunk_id"),
+        ({"metadata": {"document_id": "\0", "file_id": "a\0"}}, {"document_id": None, "file_id": None}, None),
+        ({"chunk_metadata": {"content_token_count": 2**70}}, {"token_count": None}, None),
     ],
 )
 def test_what_can_be_mended(
@@ -292,6 +295,26 @@ def test_what_cannot_be_mended_is_skipped(tmp_path: Path, vectors: Vectors, chun
     assert found.tolist() == vectors[[0, 2]].tolist()
     assert (report.read, report.skipped) == (2, 1)
     assert report.problems[0].startswith(problem)
+
+
+def test_chunks_that_are_no_strings_or_have_no_number_are_skipped(tmp_path: Path, vectors: Vectors) -> None:
+    texts = {
+        "0": json.dumps(stored(0)),
+        "1": {"a": ["}", {}]},
+        "2": None,
+        "3": 7.5,
+        "4": [],
+        "5" * 5000: json.dumps(stored(5)),
+        "6": json.dumps(stored(6)),
+    }
+    write(tmp_path / "byok.db", [], vectors[:7], chunk_by_index=texts, more=[{"b": "]"}])
+    chunks, found, report = read(tmp_path / "byok.db")
+    assert [one.id for one in chunks] == ["c0", "c6"]
+    assert found.tolist() == vectors[[0, 6]].tolist()
+    assert report.problems == [
+        *(f"chunk {number}: it is no string" for number in range(1, 5)),
+        f"chunk {'5' * 40}: there is no vector for it",
+    ]
 
 
 def test_vectors_that_cannot_be_searched_are_skipped(tmp_path: Path, vectors: Vectors) -> None:
@@ -340,7 +363,8 @@ def test_other_forms_of_the_same(tmp_path: Path, vectors: Vectors) -> None:
         ("[]", "is expected at byte 0"),
         ("{}", "no chunks or no index"),
         ('{"chunk_by_index": {}}', "no chunks or no index"),
-        ('{"chunk_by_index": {"0": 7}, "faiss_index": ""}', "a string is expected at byte 25"),
+        ('{"chunk_by_index": {"0": 7}, "faiss_index": 7}', "is expected at byte 44"),
+        ('{"chunk_by_index": {"0": [1}, "faiss_index": ""}', "ends too early"),
         ('{"chunk_by_index": {"0": "a', "does not end"),
         ('{"chunk_by_index": {}, "faiss_index": "abc', "does not end"),
         ('{"chunk_by_index": {}, "faiss_index": "!!!!!!!!!!!!!!!!"}', "cannot be read"),

@@ -141,6 +141,11 @@ def test_a_name_that_cannot_be_stored_is_refused(store: ChunkStore, name: str) -
             store.insert([chunk("a", document_id=name)], [EAST])
 
 
+def test_a_number_of_tokens_that_no_database_holds_is_not_kept(store: ChunkStore) -> None:
+    store.insert([NewChunk("a", "text", token_count=2**70)], [EAST])
+    assert store.chunks(["a"])[0].token_count is None
+
+
 def test_the_numbers_of_chunks_and_vectors_must_agree(store: ChunkStore) -> None:
     with pytest.raises(ValueError, match="2 chunks need as many vectors, not 1"):
         store.insert([chunk("a"), chunk("b")], [EAST])

@@ -14,6 +14,7 @@ from lightspeed.stack.providers.faiss_sqlite.chunks import Scalar
 from lightspeed.stack.providers.faiss_sqlite.paging import Listing, Window
 
 IN_PROGRESS, COMPLETED, FAILED, CANCELLED = STATUSES = ("in_progress", "completed", "failed", "cancelled")
+ERROR_CODES = ("server_error", "rate_limit_exceeded", "unsupported_file", "invalid_file")
 
 _COLUMNS = (
     "store_id, file_id, filename, status, attributes, chunking, origin, created_at, usage_bytes, done, total, "

@@ -10,10 +10,7 @@ _SPACE = b" \t\r\n"
 
 
 class JsonStream:
-    """Walks over an object whose values are strings, or objects of strings.
-
-    Raises ValueError where the value is something else. Only what is being read is in memory.
-    """
+    """Walks over an object. Raises ValueError where that is broken. Only what is being read is in memory."""
 
     def __init__(self, value: sqlite3.Blob, at: int = 0) -> None:
         """`value` is the column of a row, opened for incremental reading; `at` is the byte to begin with."""
@@ -53,11 +50,24 @@ class JsonStream:
         self._next = found.end()
         return found[0]
 
-    def skip_strings(self) -> int:
-        """Pass over an object of strings. Returns how many there are."""
+    def string_or_other(self) -> bytes | None:
+        """The string that begins here, or None for any other value, which is passed over."""
+        if self._peek() == b'"':
+            return self.string()
+        depth = 0
+        while (byte := self._peek()) not in b",}]" or depth:
+            if byte == b'"':
+                self.string()
+                continue
+            self._next += 1
+            depth += (byte in b"{[") - (byte in b"}]")
+        return None
+
+    def skip_members(self) -> int:
+        """Pass over the object that begins here. Returns how many members it has."""
         count = 0
         for _ in self.members():
-            self.string()
+            self.string_or_other()
             count += 1
         return count
 

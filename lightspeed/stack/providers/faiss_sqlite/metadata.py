@@ -43,11 +43,23 @@ def encoded(metadata: Mapping[str, Scalar]) -> str:
     return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def storable_name(value: Any) -> str | None:
+    """A string that can name a chunk, document or file; None for anything else."""
+    usable = isinstance(value, str) and value and "\0" not in value and storable(value) == value
+    return value if usable else None
+
+
+def storable_integer(value: Any) -> int | None:
+    """An integer that a database can hold; None for anything else."""
+    usable = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return value if usable else None
+
+
 def ordinal(metadata: Mapping[str, Scalar]) -> int | None:
     """The place of a chunk in its document, if the metadata tell."""
     for key in _ORDER_KEYS:
-        value = metadata.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        value = storable_integer(metadata.get(key))
+        if value is not None:
             return value
     return None
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightspeed.stack.providers.faiss_sqlite.chunks import Scalar
-from lightspeed.stack.providers.faiss_sqlite.stock_records import OWN_KEYS
+from lightspeed.stack.providers.faiss_sqlite.stock_records import MOST_DAYS, OWN_KEYS
 
 # What the stack's router makes of `auto`.
 _ROUTERS_AUTO = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
 
 _MOST_ATTRIBUTES, _LONGEST_KEY, _LONGEST_VALUE = 16, 64, 512
-_MOST_DAYS = 365
 _MOST_FILES = 500
 
 
@@ -72,10 +71,8 @@ def expiry_days(expires_after: Mapping[str, Any] | None) -> int | None:
     days = expires_after.get("days")
     if expires_after.get("anchor", "last_active_at") != "last_active_at":
         raise ValueError("The anchor of expires_after is last_active_at.")
-    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= _MOST_DAYS:
-        raise ValueError(
-            f"The days of expires_after are a whole number from 1 to {_MOST_DAYS}, not {days!r}."
-        )
+    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MOST_DAYS:
+        raise ValueError(f"The days of expires_after are a whole number from 1 to {MOST_DAYS}, not {days!r}.")
     return days
 
 

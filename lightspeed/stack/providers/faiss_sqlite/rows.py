@@ -11,7 +11,13 @@ import numpy as np
 
 from lightspeed.stack.providers.faiss_sqlite.chunks import Chunk, NewChunk, Positions, Vectors
 from lightspeed.stack.providers.faiss_sqlite.filters import Condition
-from lightspeed.stack.providers.faiss_sqlite.metadata import encoded, ordinal, sanitized, storable
+from lightspeed.stack.providers.faiss_sqlite.metadata import (
+    encoded,
+    ordinal,
+    sanitized,
+    storable,
+    storable_integer,
+)
 
 _COLUMNS = "position, chunk_id, content, document_id, file_id, metadata, token_count"
 _IN_ORDER = "ORDER BY ordinal IS NULL, ordinal, position"
@@ -168,7 +174,7 @@ def _values(chunk: NewChunk) -> tuple[Any, ...]:
         chunk.document_id,
         chunk.file_id,
         ordinal(metadata),
-        chunk.token_count,
+        storable_integer(chunk.token_count),
         encoded(metadata),
     )
 

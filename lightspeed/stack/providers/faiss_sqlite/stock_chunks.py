@@ -7,6 +7,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk
+from lightspeed.stack.providers.faiss_sqlite.metadata import storable_integer, storable_name
 
 _MOST_PROBLEMS = 100
 
@@ -58,10 +59,10 @@ class StockChunks:
         return NewChunk(
             id=self._id(row, content, stored.get("chunk_id") or more.get("chunk_id")),
             content=content,
-            document_id=named(own.get("document_id")) or named(more.get("document_id")),
-            file_id=named(own.get("file_id")),
+            document_id=storable_name(own.get("document_id")) or storable_name(more.get("document_id")),
+            file_id=storable_name(own.get("file_id")),
             metadata=own,
-            token_count=tokens if isinstance(tokens, int) else None,
+            token_count=storable_integer(tokens),
         )
 
     def _object(self, row: int, stored: dict[str, Any], key: str) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class StockChunks:
 
     def _id(self, row: int, content: str, stored: Any) -> str:
         """The stored id, or one made of the content; a second chunk with the same id gets its row number."""
-        name = named(stored)
+        name = storable_name(stored)
         if name is None:
             name = hashlib.sha256(f"{self._store}:{row}:{content}".encode(errors="replace")).hexdigest()[:32]
             self._report.mend(f"chunk {row}: it has no chunk_id")
@@ -82,11 +83,6 @@ class StockChunks:
             name = f"{name}-{row}"
         self._ids.add(name)
         return name
-
-
-def named(value: Any) -> str | None:
-    """A string that is not empty, or nothing."""
-    return value if isinstance(value, str) and value else None
 
 
 def _text(content: Any) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic_core import from_json
@@ -19,12 +19,15 @@ from lightspeed.errors import NotFound, StorageError
 from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk, Vectors
 from lightspeed.stack.providers.faiss_sqlite.flat_index import FlatIndex
 from lightspeed.stack.providers.faiss_sqlite.json_stream import JsonStream
-from lightspeed.stack.providers.faiss_sqlite.stock_chunks import ReadingReport, StockChunks, named
+from lightspeed.stack.providers.faiss_sqlite.metadata import storable_name
+from lightspeed.stack.providers.faiss_sqlite.stock_chunks import ReadingReport, StockChunks
 from lightspeed.stack.providers.faiss_sqlite.stock_vectors import StockVectors
 from lightspeed.stack.providers.faiss_sqlite.vectors import usable
 
 _INDEX_KEY = "faiss_index:v3::"
 _STORE_KEY = "vector_stores:v3::"
+_SHOWN = 40  # bytes of a key in messages
+_LONGEST_NUMBER = 20  # signs, with the quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,9 @@ class StockStoreReader:
     def _parsed(self) -> Iterator[_Found]:
         vectors = StockVectors(self._vectors, self._texts, self._numbered_texts)
         for key, number, text in self._members():
+            if text is None:
+                self.report.skip(f"chunk {key}: it is no string")
+                continue
             vector = vectors.vector(number, text)
             if number is None or vector is None:
                 self.report.skip(f"chunk {key}: there is no vector for it")
@@ -117,13 +123,13 @@ class StockStoreReader:
                 yield number, chunk, vector
 
     def _numbered_texts(self) -> Iterator[tuple[int | None, bytes]]:
-        return ((number, text) for _, number, text in self._members())
+        return ((number, text) for _, number, text in self._members() if text is not None)
 
-    def _members(self) -> Iterator[tuple[str, int | None, bytes]]:
-        """What stands before each chunk, the number that this is, and the text of the chunk."""
+    def _members(self) -> Iterator[tuple[str, int | None, bytes | None]]:
+        """What stands before each chunk, the number that this is, and the string of the chunk."""
         stream = JsonStream(self._text, self._chunks_at)
         for key in stream.members():
-            yield key[1:-1].decode(errors="replace"), _row_number(key), stream.string()
+            yield key[1:-1][:_SHOWN].decode(errors="replace"), _row_number(key), stream.string_or_other()
 
     def _batch(self, found: list[_Found]) -> tuple[list[NewChunk], Vectors]:
         vectors = np.stack([vector for _, _, vector in found])
@@ -150,6 +156,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         options = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
+            # One row that is no UTF-8 must not hide the others.
+            connection.text_factory = lambda text: text.decode(errors="replace")
             yield connection
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"{path} is not a database of vector stores: {error}") from error
@@ -162,19 +170,23 @@ def _is_at_rest(path: Path) -> bool:
     return not os.access(path.parent, os.W_OK) or (uses_log and not Path(f"{path}-wal").exists())
 
 
+def parsed(value: Any) -> dict[str, Any]:
+    """The object that a value of the table holds, empty if it holds none."""
+    try:
+        found = from_json(value)
+    except (ValueError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _described(connection: sqlite3.Connection, store: str) -> StockStore:
     row = connection.execute("SELECT value FROM kvstore WHERE key = ?", (f"{_STORE_KEY}{store}",)).fetchone()
-    try:
-        described = from_json(row[0]) if row else {}
-    except ValueError:
-        described = {}
-    if not isinstance(described, dict):
-        described = {}
+    described = parsed(row[0]) if row else {}
     dimension = described.get("embedding_dimension")
     return StockStore(
         store,
-        named(described.get("vector_store_name")),
-        named(described.get("embedding_model")),
+        storable_name(described.get("vector_store_name")),
+        storable_name(described.get("embedding_model")),
         dimension if isinstance(dimension, int) else None,
     )
 
@@ -188,15 +200,15 @@ def _places(value: sqlite3.Blob) -> tuple[int, int, tuple[int, int]]:
     for key in stream.members():
         if key == b'"chunk_by_index"':
             chunks = stream.at
-            count = stream.skip_strings()
+            count = stream.skip_members()
         elif key == b'"faiss_index"':
             index = stream.skip_plain_string()
         else:
-            stream.string()
+            stream.string_or_other()
     if chunks is None or index is None:
         raise ValueError("it has no chunks or no index")
     return chunks, count, index
 
 
 def _row_number(key: bytes) -> int | None:
-    return int(key[1:-1]) if key[1:-1].isdigit() else None
+    return int(key[1:-1]) if key[1:-1].isdigit() and len(key) <= _LONGEST_NUMBER else None

@@ -54,7 +54,8 @@ def _own_vector(text: bytes, dimension: int) -> Vectors | None:
     """The vector that a chunk carries; `text` is a JSON string that holds JSON."""
     try:
         stored = from_json(from_json(text))
-        vector = np.array(stored["embedding"], "<f4")
+        with np.errstate(over="ignore"):
+            vector = np.array(stored["embedding"], "<f4")
     except (ValueError, TypeError, LookupError):
         return None
     return vector if vector.shape == (dimension,) else None

@@ -26,7 +26,7 @@ from lightspeed.stack.providers.faiss_sqlite.filters import condition
 from lightspeed.stack.providers.faiss_sqlite.fusion import Fusion, fuse
 from lightspeed.stack.providers.faiss_sqlite.index import IndexKind, VectorIndex
 from lightspeed.stack.providers.faiss_sqlite.keyword import KeywordSearch
-from lightspeed.stack.providers.faiss_sqlite.metadata import storable
+from lightspeed.stack.providers.faiss_sqlite.metadata import storable_name
 from lightspeed.stack.providers.faiss_sqlite.snapshots import SnapshotBuilder
 from lightspeed.stack.providers.faiss_sqlite.vectors import checked, cosines, normalized
 
@@ -291,7 +291,7 @@ def _check_names(chunk: NewChunk) -> None:
     if not chunk.id:
         raise ValueError("A chunk needs an id.")
     for name in (chunk.id, chunk.document_id, chunk.file_id):
-        if name is not None and ("\0" in name or storable(name) != name):
+        if name is not None and storable_name(name) is None:
             raise ValueError(
                 f"The name {name!r} of a chunk, document or file holds signs that cannot be stored."
             )
