@@ -2,6 +2,7 @@ import asyncio
 import base64
 import io
 import json
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -189,6 +190,40 @@ def test_a_file_that_another_process_writes_is_read_as_it_is(tmp_path: Path, vec
         connection.execute("INSERT INTO kvstore VALUES ('faiss_index:v3::late', '{}', NULL)")
         connection.commit()
         assert [store.id for store in stock_stores(path)] == ["late", STORE]
+
+
+@pytest.fixture(params=["delete", "wal"])
+def half_written(request: pytest.FixtureRequest, tmp_path: Path, vectors: Vectors) -> Path:
+    """What is left of a database whose writer was killed; it had just added the store `late`."""
+    write(tmp_path / "byok.db", [stored(0)], vectors[:1])
+    (tmp_path / "killed").mkdir()
+    with closing(sqlite3.connect(tmp_path / "byok.db", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA journal_mode={request.param}")
+        connection.execute("PRAGMA cache_size=2")
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO kvstore VALUES ('faiss_index:v3::late', '{}', NULL)")
+        for number in range(50):
+            connection.execute("INSERT INTO kvstore VALUES (?, ?, NULL)", (f"k{number}", "y" * 4000))
+        if request.param == "wal":
+            connection.execute("COMMIT")
+        for path in tmp_path.glob("byok.db*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, tmp_path / "killed")
+    return tmp_path / "killed" / "byok.db"
+
+
+def test_a_file_whose_writer_was_killed_is_read_whole_or_not_at_all(
+    half_written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a folder that cannot be written.
+    monkeypatch.setattr("os.access", lambda *_: False)
+    before = half_written.read_bytes()
+    if half_written.with_name("byok.db-journal").exists():
+        with pytest.raises(StorageError, match=r"has left byok.db-journal beside it: open it once"):
+            stock_stores(half_written)
+    else:
+        assert [store.id for store in stock_stores(half_written)] == ["late", STORE]
+    assert half_written.read_bytes() == before
 
 
 def stored(number: int, **changes: Any) -> dict[str, Any]:

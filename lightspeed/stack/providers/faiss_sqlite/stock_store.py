@@ -7,7 +7,7 @@ as base64 of a NumPy file that holds a flat FAISS index. Such a value has up to 
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -160,6 +160,11 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             connection.text_factory = lambda text: text.decode(errors="replace")
             yield connection
     except (sqlite3.Error, OSError) as error:
+        if left := _left_by_writer(path):
+            raise StorageError(
+                f"{path} cannot be opened for reading only, because its last writer has left {left} beside it: "
+                f"open it once with the program that wrote it ({error})"
+            ) from error
         raise StorageError(f"{path} is not a database of vector stores: {error}") from error
 
 
@@ -167,7 +172,18 @@ def _is_at_rest(path: Path) -> bool:
     """Whether nobody can be writing, or no lock can be held: then SQLite must not put its files beside it."""
     with path.open("rb") as file:
         uses_log = file.read(20)[18:] == b"\x02\x02"
-    return not os.access(path.parent, os.W_OK) or (uses_log and not Path(f"{path}-wal").exists())
+    if not os.access(path.parent, os.W_OK):
+        return _left_by_writer(path) is None
+    return uses_log and not Path(f"{path}-wal").exists()
+
+
+def _left_by_writer(path: Path) -> str | None:
+    """The file without which the database is not whole, if there is one."""
+    for ending in ("-wal", "-journal"):
+        with suppress(OSError):
+            if Path(f"{path}{ending}").stat().st_size:
+                return f"{path.name}{ending}"
+    return None
 
 
 def parsed(value: Any) -> dict[str, Any]:
