@@ -358,6 +358,24 @@ def damage_records(database: Path, file_id: str) -> None:
         connection.execute("INSERT INTO kvstore (key, value) VALUES ('faiss_index:v3::broken', '{}')")
 
 
+async def test_a_conversion_that_fails_names_the_database_and_leaves_nothing(
+    tmp_path: Path, database: Path, inference: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with vector_io(tmp_path, inference, import_from=str(database), read_only=True) as provider:
+        await register(provider, STORE)
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(
+                "UPDATE kvstore SET value = substr(value, 1, length(value) - 40) || '!' || substr(value, -39) "
+                "WHERE key LIKE 'faiss_index:%'"
+            )
+        with pytest.raises(
+            StorageError, match=f"{database} cannot be copied: Vector store {STORE} in .*base64"
+        ):
+            await query(provider, STORE, "text number")
+    assert not [path for path in (tmp_path / "knowledge").iterdir() if path.is_dir()]
+    assert "damaged" not in caplog.text
+
+
 async def test_a_killed_conversion_is_made_anew(tmp_path: Path, database: Path, inference: Any) -> None:
     left = tmp_path / "knowledge" / f".{STORE}.0123.importing"
     left.mkdir(parents=True)

@@ -103,8 +103,10 @@ class StockImport:
         try:
             report = self._copy(record, described, temporary)
             temporary.rename(folder)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, StorageError):
+                raise StorageError(f"{self._database} cannot be copied: {error.cause}") from error
             raise
         self._record(record, described, folder.name, fingerprint, expires=not again)
         _tell(record.id, self._database, report)
