@@ -372,6 +372,8 @@ async def test_attributes(tmp_path: Path, real: Any) -> None:
             ({f"key{number}": 1 for number in range(17)}, "at most 16 attributes"),
             ({"k" * 65: 1}, "1 to 64 characters"),
             ({"key": "v" * 513}, "at most 512 characters"),
+            ({"key": "half \ud800"}, "holds half surrogates"),
+            ({"half \ud800": 1}, "holds half surrogates"),
             ({"key": [1]}, "a string, a number or a boolean"),
             ({"key": None}, "a string, a number or a boolean"),
         ):

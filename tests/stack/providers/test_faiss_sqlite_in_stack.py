@@ -123,6 +123,10 @@ async def test_a_store_that_cannot_be_made_is_not_left_behind(router: Any) -> No
     before = {store.id for store in (await router.openai_list_vector_stores(limit=100)).data}
     with pytest.raises(ValueError, match="days of expires_after"):
         await create(router, name="Wrong", expires_after={"anchor": "last_active_at", "days": 0})
+    with pytest.raises(ValueError, match="metadata of a vector store cannot be kept"):
+        await create(router, name="Wrong", metadata={"half": "\ud800"})
+    with pytest.raises(ValueError, match="embedding dimension is a number from 1 to 65536"):
+        await create(router, name="Wrong", embedding_dimension=2**70)
     assert {store.id for store in (await router.openai_list_vector_stores(limit=100)).data} == before
 
 

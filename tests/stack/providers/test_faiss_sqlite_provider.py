@@ -92,6 +92,15 @@ async def test_the_configured_mode_is_used_unless_the_request_names_one(
         ({"max_chunks": 0}, "max_chunks is a whole number from 1"),
         ({"max_chunks": "many"}, "max_chunks is a whole number"),
         ({"score_threshold": "high"}, "score_threshold is a number"),
+        ({"score_threshold": float("nan")}, "score_threshold is a number, not nan"),
+        (
+            {"reranker_type": "rrf", "reranker_params": {"impact_factor": float("inf")}},
+            "impact_factor is a number, not inf",
+        ),
+        (
+            {"reranker_type": "weighted", "reranker_params": {"weights": [1]}},
+            r"weights of a ranker are an object, not \[1\]",
+        ),
         ({"filters": {"type": "like", "key": "a", "value": 1}}, "type of a filter is one of eq"),
         ({"filters": ["topic"]}, "filters is an object"),
         ({"reranker_type": "neural"}, "no neural ranker"),

@@ -60,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 _LEASE_SECONDS = 60.0
 _OPENED_AT_ONCE = 4
+_MOST_DIMENSIONS = 65_536
 _TOUCHED_AT_MOST_EVERY = 60.0  # seconds
 
 
@@ -185,8 +186,10 @@ class FaissSqliteVectorIO(AttachedFiles):
             dimension=vector_store.embedding_dimension,
             name=vector_store.vector_store_name,
         )
-        if new.dimension < 1:
-            raise ValueError(f"The embedding dimension is at least 1, not {new.dimension}.")
+        if not 1 <= new.dimension <= _MOST_DIMENSIONS:
+            raise ValueError(
+                f"The embedding dimension is a number from 1 to {_MOST_DIMENSIONS}, not {new.dimension}."
+            )
         await to_thread.run_sync(
             lambda: register(new, self._records, self._opened, read_only=self.config.read_only)
         )

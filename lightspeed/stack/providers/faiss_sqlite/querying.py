@@ -1,5 +1,6 @@
 """What a search asks for, read from the requests of the stack."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ _MODES: dict[str, SearchMode] = {
 _USUAL_CHUNKS = 3
 _USUAL_RESULTS = 10
 _MOST_RESULTS = 10_000
+_LARGEST_NUMBER = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ def _fusion(ranker: Any, given: Mapping[str, Any]) -> Fusion | None:
     if ranker is None or ranker in ("auto", "none") or str(ranker).startswith("default"):
         return None
     weights = given.get("weights") or {}
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"The weights of a ranker are an object, not {weights!r}.")
     if ranker == "neural" or "neural" in weights:
         raise ValueError("This vector store has no neural ranker; there are rrf and weighted.")
     if ranker == "rrf":
@@ -162,6 +166,6 @@ def _whole_number(name: str, value: Any) -> int:
 def _number(name: str, value: Any, usual: float) -> float:
     if value is None:
         return usual
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
         raise ValueError(f"{name} is a number, not {value!r}.")
     return float(value)

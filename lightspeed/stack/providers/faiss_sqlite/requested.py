@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightspeed.stack.providers.faiss_sqlite.chunks import Scalar
+from lightspeed.stack.providers.faiss_sqlite.metadata import storable
 from lightspeed.stack.providers.faiss_sqlite.stock_records import MOST_DAYS, OWN_KEYS
 
 # What the stack's router makes of `auto`.
@@ -29,6 +30,8 @@ def attributes_of(given: Mapping[str, Any] | None) -> dict[str, Scalar]:
             isinstance(value, float) and not math.isfinite(value)
         ):
             raise ValueError(f"The attribute {key!r} is a string, a number or a boolean.")
+        if storable(key) != key or (isinstance(value, str) and storable(value) != value):
+            raise ValueError(f"The attribute {key!r} holds half surrogates, which cannot be stored.")
         if isinstance(value, str) and len(value) > _LONGEST_VALUE:
             raise ValueError(
                 f"The attribute {key!r} has at most {_LONGEST_VALUE} characters, not {len(value)}."
@@ -80,7 +83,7 @@ def metadata_of_store(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The user's own metadata: without the keys that the stack adds. Raises ValueError for what JSON cannot say."""
     metadata = {key: value for key, value in (given or {}).items() if key not in OWN_KEYS}
     try:
-        json.dumps(metadata, allow_nan=False)
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise ValueError(f"The metadata of a vector store cannot be kept: {error}") from None
     return metadata
