@@ -100,3 +100,30 @@ def test_html_blocks_become_text() -> None:
 def test_embedded_data_is_left_out() -> None:
     text = f"See ![logo](data:image/png;base64,{'iVBORw0KGgo' * 50}) here."
     assert sections(text) == [((), "See ![logo](data:) here.")]
+
+
+REFERENCES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 10)}]\n" for number in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        f"---\n{REFERENCES}title: *a11\n---\n",  # 10^12 letters if it were written out
+        "---\ntitle: [a, b]\n---\n",
+        "---\ntitle: {a: b}\n---\n",
+        "---\ndate: !!timestamp never\n---\n",
+        "---\ndraft: !!bool perhaps\n---\n",
+        "---\n<<: [1]\n? {a: b}\n: c\n---\n",
+    ],
+)
+def test_front_matter_of_any_kind_is_taken_away_and_nothing_is_built_of_it(front: str) -> None:
+    found = document(front + "# First\n\nText.")
+    assert found.title == "First"
+    assert [(s.heading_trail, s.text) for s in found.sections] == [(("First",), "Text.")]
+
+
+@pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000])
+def test_front_matter_that_toml_cannot_take_is_text(value: str) -> None:
+    assert "Text." in document(f"+++\na = {value}\n+++\nText.").sections[0].text

@@ -2,12 +2,15 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightspeed.documents.formats.encoding import decode
-from lightspeed.documents.formats.format import Content, Format
+from lightspeed.documents.formats.format import Content, Format, FormatError
 from lightspeed.documents.formats.html import write_html
 from lightspeed.documents.formats.outline import Outline
+from lightspeed.documents.formats.tree import URL_KEYS, Branch
+from lightspeed.documents.formats.yaml import yaml_trees
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 _YAML = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _PLAIN_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
-_URL_KEYS = ("url", "canonical_url", "reference_url", "docs_url")
 _HEADING_ATTRIBUTES = re.compile(r"\s*\{[:#.][^{}]*\}\s*\Z")
 _EMBEDDED_DATA = re.compile(r"\bdata:[\w.+-]+/[\w.+-]+(?:;[\w=-]+)*;base64,[A-Za-z0-9+/=]{64,}")
 
@@ -32,36 +34,36 @@ def read(data: bytes) -> Content:
     return Content(
         outline.sections(),
         title=" ".join(str(title).split()) if title else outline.first_heading,
-        url=next((front[key] for key in _URL_KEYS if _is_address(front.get(key))), None),
+        url=next((front[key] for key in URL_KEYS if _is_address(front.get(key))), None),
     )
 
 
-def _front_matter(text: str) -> tuple[dict[str, Any], str]:
+def _front_matter(text: str) -> tuple[Mapping[str, Any], str]:
     """The fields at the head of a file, and the text after them."""
+    fields: Mapping[str, Any] | None
     if found := _YAML.match(text):
         fields = _yaml_fields(found[1])
     elif found := _TOML.match(text):
         try:
             fields = tomllib.loads(found[1])
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             fields = None
     else:
         return {}, text
     return (fields, text[found.end() :]) if fields is not None else ({}, text)
 
 
-def _yaml_fields(source: str) -> dict[str, Any] | None:
-    import yaml
-
+def _yaml_fields(source: str) -> Mapping[str, str] | None:
+    """The fields that are wanted. References in YAML can stand for endless text, so nothing else is built."""
     try:
-        fields = yaml.safe_load(source)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        fields = next(yaml_trees(source), None)
+    except FormatError:
         # Templates put braces into front matter; a title is still worth having.
         title = _PLAIN_TITLE.search(source)
         return {"title": title[1].strip("'\" ")} if title else None
-    if not source.strip():
-        return {}
-    return fields if isinstance(fields, dict) else None
+    if isinstance(fields, Branch) and fields.keys is not None:
+        return {key: fields.first(key) for key in ("title", *URL_KEYS)}
+    return None if source.strip() else {}
 
 
 def _is_address(value: object) -> bool:

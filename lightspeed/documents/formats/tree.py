@@ -14,7 +14,7 @@ _SHORT_LINE = 200
 _GROWTH = 20  # references may make a text this many times longer than its file
 _ALWAYS_ALLOWED = 1_000_000
 _NAMES = ("title", "name", "id", "key")
-_URL_KEYS = ("url", "canonical_url", "reference_url", "docs_url")
+URL_KEYS = ("url", "canonical_url", "reference_url", "docs_url")
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +72,7 @@ def content_of(roots: list[Node], data: bytes) -> Content:
         _write(root, outline, 2 if len(roots) > 1 else 1)
     head = roots[0] if len(roots) == 1 else ""
     title = head.first("title") if isinstance(head, Branch) else ""
-    address = head.first(*_URL_KEYS) if isinstance(head, Branch) else ""
+    address = head.first(*URL_KEYS) if isinstance(head, Branch) else ""
     return Content(
         outline.sections(),
         title=" ".join(title.split()) or None,

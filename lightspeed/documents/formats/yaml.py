@@ -12,19 +12,23 @@ if TYPE_CHECKING:
 
 
 def read(data: bytes) -> Content:
+    return content_of(list(yaml_trees(decode(data).removeprefix("\ufeff"))), data)
+
+
+def yaml_trees(text: str) -> Iterator[Node]:
+    """The documents in a stream. Raises FormatError."""
     import yaml
 
     try:
-        roots = list(_roots(decode(data).removeprefix("\ufeff")))
+        yield from _trees(text)
     except yaml.MarkedYAMLError as error:
         raise FormatError(f"broken YAML: {_cause(error)}") from error
     except yaml.YAMLError as error:
         raise FormatError("broken YAML: characters that YAML does not allow") from error
-    return content_of(roots, data)
 
 
-def _roots(text: str) -> Iterator[Node]:
-    """The documents in a stream, built from the parser's events: its own builder is recursive."""
+def _trees(text: str) -> Iterator[Node]:
+    """Built from the parser's events: its own builder is recursive, and constructs what tags ask for."""
     import yaml
     from yaml import events
 
