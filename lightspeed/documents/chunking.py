@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lightspeed.documents.document import Document, Section
+from lightspeed.documents.document import Document, Section, shortened
 from lightspeed.documents.splitting import Piece, Splitter
 
 TokenCounter = Callable[[str], int]
@@ -13,6 +13,7 @@ Trail = tuple[str, ...]
 _ESTIMATE = re.compile(r"[A-Za-zÀ-ɏ]{1,6}|\d{1,2}|[^\sA-Za-zÀ-ɏ\d]")
 _SMALLEST_BUDGET = 16
 _USUAL_BUDGET = 220
+_LONGEST_LABEL = 500
 _SPARE_TOKENS = 4  # what a tokenizer puts around a text, and a margin
 
 
@@ -178,10 +179,15 @@ def chunk_metadata(document: Document, chunk: TextChunk) -> dict[str, str | int 
         "title": document.title,
         "docs_url": document.url or document.name,
         "source_path": document.name,
-        "heading": " > ".join(chunk.heading_trail),
+        "heading": heading_label(chunk.heading_trail),
         "chunk_index": chunk.position,
         "content_hash": document.content_hash,
     }
+
+
+def heading_label(trail: Trail) -> str:
+    """The headings as metadata, which stand beside every chunk: whole paragraphs among them are cut."""
+    return shortened(" > ".join(trail), _LONGEST_LABEL)
 
 
 def header_line(title: str, trail: Trail) -> str:

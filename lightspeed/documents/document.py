@@ -1,12 +1,14 @@
 """Documents: what one is, how the files of a knowledge store are found and how a file is read."""
 
 import hashlib
+import logging
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lightspeed.documents.finding import DocumentError, SourceFile, find_files
+from lightspeed.documents.formats.encoding import encodable
 from lightspeed.documents.formats.format import FormatError, Section
 from lightspeed.documents.formats.registry import format_of
 
@@ -23,7 +25,12 @@ __all__ = [
     "read_document",
 ]
 
+logger = logging.getLogger(__name__)
+
 MAX_BYTES = 50 * 1024 * 1024
+# A store keeps these with every chunk, so a page whose title is a book must not be multiplied.
+_LONGEST_TITLE = 300
+_LONGEST_URL = 2000
 
 
 class UnsupportedFormat(DocumentError):
@@ -53,6 +60,12 @@ class Document:
 
 def read_document(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> Document:
     """Reads one file. Raises DocumentError."""
+    data = read_bytes(source, max_bytes=max_bytes)
+    return parse_document(data, name=source.name, path=str(source.path), max_bytes=max_bytes)
+
+
+def read_bytes(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """What is in a file of a known format. Raises DocumentError."""
     path = str(source.path)
     if format_of(source.path.name) is None:
         raise _unsupported(source.path.name, path)
@@ -62,10 +75,9 @@ def read_document(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> Document
             raise DocumentError(path, "not a file")
         if status.st_size > max_bytes:
             raise _too_large(path, status.st_size, max_bytes)
-        data = source.path.read_bytes()
+        return source.path.read_bytes()
     except OSError as error:
         raise DocumentError(path, (error.strerror or type(error).__name__).lower()) from error
-    return parse_document(data, name=source.name, path=path, max_bytes=max_bytes)
 
 
 def parse_document(
@@ -91,22 +103,36 @@ def parse_document(
         content = file_format.read(data) if data.strip() else None
     except FormatError as error:
         raise DocumentError(path, str(error)) from error
+    except Exception as error:
+        # A parser that trips over one file must not end the ingest of all others.
+        logger.debug("%s cannot be read", path, exc_info=True)
+        raise DocumentError(path, f"not readable ({type(error).__name__})") from error
     if content is None or not content.sections:
         raise EmptyDocument(path, "no text")
     return Document(
         id=document_id(name),
         name=name,
-        title=content.title or _readable(PurePosixPath(name)),
-        url=content.url,
+        title=shortened(encodable(content.title or ""), _LONGEST_TITLE) or _readable(PurePosixPath(name)),
+        url=encodable(content.url) if content.url and len(content.url) <= _LONGEST_URL else None,
         path=path,
         sections=content.sections,
-        content_hash=hashlib.sha256(data).hexdigest(),
+        content_hash=content_hash(data),
     )
+
+
+def content_hash(data: bytes) -> str:
+    """The SHA-256 of a file in hex."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def document_id(name: str) -> str:
     """The id of the document of that name: 32 hex digits, the same on every machine."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning and a mark where it has more than `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def _readable(name: PurePosixPath) -> str:

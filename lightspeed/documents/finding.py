@@ -10,6 +10,7 @@ from pathlib import Path
 from lightspeed.errors import LightspeedError
 
 _JUNK = frozenset({"node_modules", "__pycache__", "Thumbs.db", "desktop.ini"})
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -17,7 +18,8 @@ class DocumentError(LightspeedError):
     """A file cannot be found or read; `path` and `cause` make one line."""
 
     def __init__(self, path: str, cause: str) -> None:
-        self.path = path.encode(errors="replace").decode()
+        # Shown on terminals: a file name may hold line ends and escape sequences.
+        self.path = _UNSEEN.sub("\ufffd", path.encode(errors="replace").decode())
         self.cause = cause
         super().__init__(f"{self.path}: {cause}")
 

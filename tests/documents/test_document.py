@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lightspeed.documents.chunking import Chunker, chunk_metadata
 from lightspeed.documents.document import (
     DocumentError,
     EmptyDocument,
@@ -16,6 +17,7 @@ from lightspeed.documents.document import (
     parse_document,
     read_document,
 )
+from lightspeed.documents.formats.format import Content, Format
 from lightspeed.errors import LightspeedError
 
 
@@ -91,3 +93,48 @@ def test_what_is_no_file_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
         read_document(SourceFile(tmp_path / "pipe.txt", "pipe.txt"))
     with pytest.raises(DocumentError, match="no such file"):
         read_document(SourceFile(tmp_path / "gone.txt", "gone.txt"))
+
+
+def test_a_parser_that_trips_over_a_file_is_an_error_of_that_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(data: bytes) -> Content:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr("lightspeed.documents.document.format_of", lambda name: Format(frozenset(), read))
+    with pytest.raises(DocumentError, match=r"^a\.txt: not readable \(LookupError\)$"):
+        parse_document(b"text", name="a.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", rb'{"title": "T\ud800", "url": "https://x/\ud800", "k\ud800": "v\udfff"}'),
+        ("a.rst", b"A |x|\n=====\n\ntext |x|\n\n.. |x| unicode:: U+D800\n"),
+        ("a.html", b"<title>&#xD800;</title><h1>&#xDFFF;</h1><p>x &#xD800;"),
+        ("a.md", b"# A &#xD800;\n\n<p>x &#xD800;</p>"),
+        ("a.adoc", b"= A &#xD800;\n\nx &#xD800;"),
+    ],
+)
+def test_what_is_read_can_be_written_as_utf_8(name: str, data: bytes) -> None:
+    found = parse_document(data, name=name)
+    texts = [found.title, found.url or "", *(s.text for s in found.sections)]
+    texts += [heading for s in found.sections for heading in s.heading_trail]
+    "".join(texts).encode()
+
+
+def test_a_page_that_is_all_title_is_not_multiplied() -> None:
+    long = "word " * 20_000
+    found = parse_document(
+        f"<title>{long}</title><link rel=canonical href='https://x/{long}'><h1>{long}</h1>".encode(),
+        name="a.html",
+    )
+    assert found.url is None
+    assert found.title.startswith("word word")
+    chunks = list(Chunker().chunks(found))
+    kept = [chunk_metadata(found, chunk) for chunk in chunks]
+    assert len(chunks) > 100
+    assert sum(chunk.text.count("word") for chunk in chunks) >= 20_000
+    assert max(len(str(value)) for metadata in kept for value in metadata.values()) <= 500
+
+
+def test_a_cause_is_one_line_without_escape_sequences() -> None:
+    assert str(DocumentError("a\nb\x1b[31m\x9b.md", "no text")) == "a\ufffdb\ufffd[31m\ufffd.md: no text"

@@ -41,6 +41,14 @@ def decode(data: bytes, declared: str | None = None) -> str:
     return _clean(_detected_text(data))
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a character, which no file and no tokenizer takes.
+
+    JSON and the `unicode` directive of reStructuredText can write these.
+    """
+    return text.encode(errors="replace").decode()
+
+
 def _detected_text(data: bytes) -> str:
     text = data.decode(errors="replace")
     first_bad = len(text[: text.index("\ufffd")].encode())

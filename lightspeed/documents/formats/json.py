@@ -1,7 +1,6 @@
 """JSON, and JSON lines: keys become headings, values stay as they are written."""
 
 import json
-import re
 from typing import Any
 
 from lightspeed.documents.formats.encoding import decode
@@ -12,8 +11,6 @@ from lightspeed.documents.formats.tree import MOST_NESTED, Branch, Node, content
 _DECODER = json.JSONDecoder(
     object_pairs_hook=lambda pairs: _Pairs(pairs), parse_int=str, parse_float=str, parse_constant=str
 )
-# JSON can write half of a character, which no file and no tokenizer takes.
-_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS: dict[Any, str] = {True: "true", False: "false", None: ""}
 
 
@@ -61,13 +58,11 @@ def _json_lines(text: str) -> list[Node] | None:
 
 def _node(value: Any) -> Node:
     if isinstance(value, str):
-        return _HALF_SURROGATE.sub("?", value)
+        return value
     if not isinstance(value, list):
         return _WORDS[value]
     if isinstance(value, _Pairs):
-        branch = Branch(
-            [_HALF_SURROGATE.sub("?", key) for key, _ in value], [_node(part) for _, part in value]
-        )
+        branch = Branch([key for key, _ in value], [_node(part) for _, part in value])
     else:
         branch = Branch(None, [_node(part) for part in value])
     branch.close()

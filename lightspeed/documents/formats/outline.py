@@ -1,5 +1,6 @@
 """Headings and blocks of text, in reading order, to sections."""
 
+from lightspeed.documents.formats.encoding import encodable
 from lightspeed.documents.formats.format import Section
 
 
@@ -18,6 +19,7 @@ class Outline:
         self._bare_heading = False
 
     def heading(self, level: int, text: str) -> None:
+        text = encodable(text)
         if not text:
             return
         deeper = bool(self._trail) and level > self._trail[-1][0]
@@ -29,7 +31,7 @@ class Outline:
         self.first_heading = self.first_heading or text
 
     def text(self, block: str) -> None:
-        block = block.rstrip().lstrip("\n")
+        block = encodable(block.rstrip().lstrip("\n"))
         if block:
             self._blocks.append(block)
 

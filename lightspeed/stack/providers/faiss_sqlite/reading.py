@@ -8,7 +8,7 @@ from typing import Any
 from anyio import to_thread
 from llama_stack_api import RetrieveFileContentRequest, RetrieveFileRequest
 
-from lightspeed.documents.chunking import Chunker, estimate_tokens, token_budget
+from lightspeed.documents.chunking import Chunker, estimate_tokens, heading_label, token_budget
 from lightspeed.documents.document import Document, DocumentError, parse_document
 from lightspeed.documents.windows import WindowChunker
 from lightspeed.stack.embedding import TokenCounter, token_counter
@@ -111,7 +111,7 @@ class FileReader:
         document = parse_document(data, name=filename, max_bytes=self._max_bytes)
         chunks = _chunker(strategy, counter).chunks(document)
         return document, [
-            Piece(chunk.text, " > ".join(chunk.heading_trail), chunk.token_count) for chunk in chunks
+            Piece(chunk.text, heading_label(chunk.heading_trail), chunk.token_count) for chunk in chunks
         ]
 
     async def _situated(
