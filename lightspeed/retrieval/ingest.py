@@ -14,8 +14,10 @@ from lightspeed.documents.document import (
     Document,
     EmptyDocument,
     UnsupportedFormat,
+    content_hash,
     document_id,
-    read_document,
+    parse_document,
+    read_bytes,
 )
 from lightspeed.documents.finding import DocumentError, SourceFile
 from lightspeed.documents.web import PageReader
@@ -73,8 +75,7 @@ class _Batch:
     """Whole documents, to be stored together."""
 
     passages: list[NewPassage] = field(default_factory=list)
-    outdated: set[str] = field(default_factory=set)
-    added: int = 0
+    documents: set[str] = field(default_factory=set)
 
 
 def chunker_for(counter: tuple[Callable[[str], int], int] | None) -> Chunker:
@@ -139,7 +140,8 @@ class Ingester:
             group.start_soon(self._read, sources, run, send)
             async with receive:
                 async for batch in receive:
-                    await self._stores.insert(run.store, batch.passages, replacing=frozenset(batch.outdated))
+                    # Also those that the store did not have at the beginning: another ingest may have brought them.
+                    await self._stores.insert(run.store, batch.passages, replacing=batch.documents)
                     run.stored_batch(batch)
 
     async def _read(
@@ -157,10 +159,7 @@ class Ingester:
                     run.skip(EmptyDocument(document.path, "no text"), document.id)
                     continue
                 batch.passages += passages
-                if document.id in run.stored:
-                    batch.outdated.add(document.id)
-                else:
-                    batch.added += 1
+                batch.documents.add(document.id)
                 if len(batch.passages) >= _PASSAGES_AT_ONCE:
                     await send.send(batch)
                     batch = _Batch()
@@ -171,15 +170,17 @@ class Ingester:
         """A document that has to be stored; all others are noted in the report."""
         try:
             if isinstance(source, SourceFile):
-                document = await to_thread.run_sync(read_document, source)
+                document = await to_thread.run_sync(_changed_file, source, run)
             else:
                 document = await self._pages.read(source)
+                if not run.is_new(document.id, document.content_hash):
+                    document = None
         except (UnsupportedFormat, EmptyDocument) as error:
             run.skip(error, _id_of(source))
         except DocumentError as error:
             run.fail(error, _id_of(source))
         else:
-            if run.is_new(document, source):
+            if document is not None:
                 return document
             run.pass_over()
         return None
@@ -223,11 +224,11 @@ class _Run:
         self.report = report
         self._advance = advance
 
-    def is_new(self, document: Document, source: Source) -> bool:
+    def is_new(self, document: str, content_hash: str, root: str = "") -> bool:
         """Whether it has changed; when roots are synchronised also whether another root has brought it."""
-        earlier = self.earlier.get(source.root) if isinstance(source, SourceFile) else None
-        moved = earlier is not None and document.id not in earlier
-        return moved or self.stored.get(document.id) != document.content_hash
+        earlier = self.earlier.get(root)
+        moved = earlier is not None and document not in earlier
+        return moved or self.stored.get(document) != content_hash
 
     def pass_over(self) -> None:
         self.report.unchanged += 1
@@ -242,10 +243,11 @@ class _Run:
         self._unread(error, document)
 
     def stored_batch(self, batch: _Batch) -> None:
-        self.report.added += batch.added
-        self.report.replaced += len(batch.outdated)
+        replaced = len(batch.documents & self.stored.keys())
+        self.report.replaced += replaced
+        self.report.added += len(batch.documents) - replaced
         self.report.passages += len(batch.passages)
-        self._done(batch.added + len(batch.outdated))
+        self._done(len(batch.documents))
 
     def _unread(self, error: DocumentError, document: str) -> None:
         if document in self.stored:
@@ -255,6 +257,14 @@ class _Run:
     def _done(self, sources: int = 1) -> None:
         self.report.sources += sources
         self._advance()
+
+
+def _changed_file(source: SourceFile, run: _Run) -> Document | None:
+    """A file as a document, or None if the store has it: it is not even parsed then. Raises DocumentError."""
+    data = read_bytes(source)
+    if not run.is_new(_id_of(source), content_hash(data), source.root):
+        return None
+    return parse_document(data, name=source.name, path=str(source.path))
 
 
 def _id_of(source: Source) -> str:

@@ -11,7 +11,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from lightspeed.documents.chunking import Chunker
-from lightspeed.documents.document import document_id, parse_document
+from lightspeed.documents.document import Document, document_id, parse_document
 from lightspeed.documents.finding import find_files, searched_roots
 from lightspeed.errors import StorageError
 from lightspeed.retrieval.ingest import Ingester, IngestReport, Source, chunker_for
@@ -111,6 +111,37 @@ async def test_files_are_stored_then_skipped_then_replaced(shelf: Shelf, tmp_pat
     write(tmp_path, b="third")
     assert counts(await ingest(shelf, tmp_path)) == (0, 1, 1, 0)
     assert shelf.texts() == {"a.md": "first", "b.md": "third"}
+
+
+async def test_an_unchanged_file_is_not_parsed_again(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ingest(shelf, write(tmp_path, a="first", b="second"))
+    write(tmp_path, b="third")
+    parsed: list[str] = []
+
+    def parsing(data: bytes, *, name: str, path: str) -> Document:
+        parsed.append(name)
+        return parse_document(data, name=name, path=path)
+
+    monkeypatch.setattr("lightspeed.retrieval.ingest.parse_document", parsing)
+    assert counts(await ingest(shelf, tmp_path)) == (0, 1, 1, 0)
+    assert parsed == ["b.md"]
+
+
+async def test_what_another_ingest_stores_meanwhile_is_replaced(shelf: Shelf, tmp_path: Path) -> None:
+    one, two = write(tmp_path / "one", a="first"), write(tmp_path / "two", a="other\n\n# Longer\n\ntext")
+    insert = shelf.insert
+
+    async def late(store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()) -> None:
+        if not shelf.inserts:
+            shelf.insert = insert  # type: ignore[method-assign]
+            await ingest(shelf, two)
+        await insert(store, passages, replacing)
+
+    shelf.insert = late  # type: ignore[method-assign]
+    await ingest(shelf, one)
+    assert shelf.texts() == {"a.md": "first"}
 
 
 async def test_equal_files_of_different_names_share_no_passage(shelf: Shelf, tmp_path: Path) -> None:
