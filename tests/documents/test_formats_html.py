@@ -1,5 +1,7 @@
 """HTML: the readable text, its structure, and what is left out."""
 
+import re
+
 import pytest
 
 from lightspeed.documents.document import Document, DocumentError, EmptyDocument, parse_document
@@ -139,3 +141,34 @@ def test_other_long_pages_are_read(html: str) -> None:
 def test_broken_markup_does_not_take_long(part: str) -> None:
     """A hundred thousand unfinished tags: a parser that looks ahead for each would never end."""
     assert text("<p>x</p>" + part * 100_000).startswith("x")
+
+
+@pytest.mark.parametrize(
+    "navigation",
+    [
+        '<div class="navheader"><table><tr><th>CREATE INDEX</th></tr><tr><td><a href="a">Prev</a></td></tr></table></div>',
+        '<div class="navfooter"><hr><table><tr><td><a accesskey="n" href="a">Next</a></td></tr></table></div>',
+        '<div class="header"><p>Next: <a href="a" accesskey="n" rel="next">Closures</a></p></div>',
+        '<table class="nav"><tr><td>Up</td></tr></table>',
+        '<div id="footer">Last updated yesterday</div>',
+        '<ul class="breadcrumbs"><li><a href="a">Home</a></li></ul>',
+    ],
+)
+def test_navigation_without_elements_of_its_own_is_left_out(navigation: str) -> None:
+    assert sections(f"{navigation}<h1>Title</h1><p>Text.</p>{navigation}") == [(("Title",), "Text.")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<div id="header"><h1>add(1)</h1><p>add - more</p></div>',
+        '<div class="header">A warning <a href="#a">in full</a>.</div>',
+        '<table><tr class="header"><th>Name <a href="#a" rel="up">x</a></th></tr><tr><td>Value</td></tr></table>',
+        '<div class="nav"><h1>All of the page</h1><p>Text.</p></div>',
+    ],
+)
+def test_what_is_only_named_like_navigation_is_kept(content: str) -> None:
+    words = re.findall(r"\w+", re.sub("<[^>]*>", " ", content))
+    found = sections(content)
+    kept = " ".join(" ".join((*trail, text)) for trail, text in found)
+    assert re.findall(r"\w+", kept) == words

@@ -26,6 +26,10 @@ _DROPPED = _names(
 )
 _DROPPED_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "complementary"})
 _DROPPED_CLASSES = frozenset({"headerlink", "linenos", "linenodiv", "lineno", "anchor-link"})
+# How pages without <nav> and <footer> name these: DocBook, Texinfo, AsciiDoc, Sphinx and many a site.
+_NAVIGATION = _names("navheader navfooter nav-panel nav navbar mobile-nav breadcrumb breadcrumbs footer")
+_BOXES = frozenset({"div", "table", "p", "ul", "ol", "section"})
+_TURNING = 'a[accesskey], a[rel="next"], a[rel="prev"], a[rel="up"]'
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _LISTS = frozenset({"ul", "ol", "dl", "menu"})
 _PHRASING = _names(
@@ -105,12 +109,21 @@ def _is_dropped(node: "LexborNode") -> bool:
     if not attributes:
         return False
     role = attributes.get("role")
+    names = {*(attributes.get("class") or "").split(), attributes.get("id")}
     return (
         role in _DROPPED_ROLES
         or attributes.get("aria-hidden") == "true"
         or ("hidden" in attributes and role != "tabpanel")
-        or not _DROPPED_CLASSES.isdisjoint((attributes.get("class") or "").split())
+        or not _DROPPED_CLASSES.isdisjoint(names)
+        or _is_navigation(node, names)
     )
+
+
+def _is_navigation(node: "LexborNode", names: set[str | None]) -> bool:
+    if node.tag not in _BOXES:
+        return False
+    named = not _NAVIGATION.isdisjoint(names) or ("header" in names and node.css_first(_TURNING) is not None)
+    return named and node.css_first("main, article, h1, h2") is None
 
 
 def _walk(
