@@ -83,6 +83,10 @@ class PageReader:
                 final, response, data = await self._fetched(url)
         except TimeoutError:
             raise DocumentError(str(url), f"took more than {self._seconds:.0f} s") from None
+        except DocumentError as error:
+            if error.path == str(url):
+                raise
+            raise DocumentError(str(url), f"leads to {error}") from None
         file_name, charset = _format_and_charset(final, response)
         if charset:
             data = _utf8(data, charset)

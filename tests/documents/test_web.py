@@ -172,7 +172,9 @@ async def test_redirects_are_followed_to_allowed_hosts_only(serve: Serve) -> Non
     base = f"http://127.0.0.1:{site.port}"
     found = await reader().read(f"{base}/old")
     assert (found.name, found.url) == (f"{base}/old", f"{base}/page")
-    assert "not allowed" in await refused(reader(), f"{base}/other")
+    assert await refused(reader(), f"{base}/other") == (
+        f"leads to http://localhost:{site.port}/page: the host is not allowed (--allow-url localhost)"
+    )
     assert "only http and https" in await refused(reader(), f"{base}/odd")
     assert "redirects" in await refused(reader(), f"{base}/loop")
     assert "not allowed" in await refused(reader(), f"{base}/metadata")
