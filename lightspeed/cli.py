@@ -210,6 +210,11 @@ def ingest(
 
     if not paths and database is None:
         raise typer.BadParameter("give at least one path, or --from FILE")
+    if not all((store, *(paths or ()))):
+        # What an unset variable of a shell leaves; an empty path would be the folder that one is in.
+        raise typer.BadParameter("a path or the name of the store is empty")
+    if database_store is not None and database is None:
+        raise typer.BadParameter("--from-store needs --from FILE")
     configuration, source = _loaded(context, config, verbose)
     chosen = IngestOptions(
         tuple(paths or ()),

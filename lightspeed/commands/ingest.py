@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from lightspeed.commands.ingest_database import import_database
+from lightspeed.commands.ingest_database import chosen_store, import_database
 from lightspeed.configuration.root import Configuration
 from lightspeed.documents.finding import DocumentError, SourceFile, find_files, searched_roots
 from lightspeed.documents.web import PageReader, is_address
@@ -66,20 +66,19 @@ async def _ingest(plan: Plan, options: IngestOptions) -> int:
     addresses = [pages.check(path) for path in options.paths if is_address(path)]
     files, roots = await to_thread.run_sync(_found, options, report)
     sources: list[Source] = [*files, *dict.fromkeys(addresses)]
+    stock = None
+    if options.database is not None:
+        stock = await to_thread.run_sync(chosen_store, options.database, options.database_store)
     with console.status("starting") as status:
         needed = replace(plan, run_configuration=for_knowledge_only(plan.run_configuration))
         stack = await start_stack(needed, status.update)
     try:
-        if options.database is not None:
+        if options.database is not None and stock is not None:
             await import_database(
-                stack,
-                options.database,
-                options.database_store,
-                options.embedding_model,
-                options.store,
-                console,
+                stack, options.database, stock, options.embedding_model, options.store, console
             )
             if not options.paths:
+                await stack.knowledge.mark_filled(options.store)
                 return 0
         model = await stack.default_embedding_model()
         chunker = chunker_for(await stack.token_counter(model.name))
@@ -88,7 +87,9 @@ async def _ingest(plan: Plan, options: IngestOptions) -> int:
             with _progress(console) as progress:
                 advance = _shown_by(progress, report, options.store, len(sources))
                 await ingester.ingest(sources, options.store, report, advance, synced_roots=roots)
-            await stack.knowledge.mark_filled(options.store)
+            if stock is not None or report.documents:
+                # Else the folder may not be mounted yet, and --if-empty is to look again.
+                await stack.knowledge.mark_filled(options.store)
         except BaseException:
             # What is stored so far stays, also when the user has had enough.
             _tell(report, options.store, plan, console)

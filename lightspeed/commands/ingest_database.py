@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
 from rich.console import Console
 
+from lightspeed.documents.finding import DocumentError
 from lightspeed.errors import StartupError
 from lightspeed.stack.passages import EmbeddingModel
 
@@ -19,16 +19,15 @@ _SHOWN = 10
 async def import_database(
     stack: "Stack",
     database: Path,
-    wanted: str | None,
+    stock: "StockStore",
     embedding_model: str | None,
     store: str,
     console: Console,
 ) -> None:
-    """`wanted` is a store of the database, `embedding_model` the model of run.yaml that made its vectors.
+    """`embedding_model` is the model of run.yaml that made the vectors, where the database does not tell.
 
-    Raises StartupError when it is not clear what to take over or by which model its questions are embedded.
+    Raises StartupError when it is not clear by which model its questions are embedded.
     """
-    stock = await to_thread.run_sync(_chosen, database, wanted)
     model = await _model(stack, stock, database, embedding_model)
     await stack.knowledge.create(store, model)
     with console.status(f"reading {database}"):
@@ -42,11 +41,16 @@ async def import_database(
         console.print(f"  {problem}", markup=False, soft_wrap=True)
 
 
-def _chosen(database: Path, wanted: str | None) -> "StockStore":
+def chosen_store(database: Path, wanted: str | None) -> "StockStore":
+    """The wanted store of a database, or its only one.
+
+    Raises DocumentError when there is no such file, StorageError when it is no database of stores, StartupError when
+    it is not clear what to take over.
+    """
     from lightspeed.stack.providers.faiss_sqlite.stock_store import stock_stores
 
     if not database.is_file():
-        raise StartupError(f"{database} {'is not a file' if database.exists() else 'does not exist'}")
+        raise DocumentError(str(database), "not a file" if database.exists() else "no such file")
     stores = {store.id: store for store in stock_stores(database)}
     there = ", ".join(stores) or "none"
     if wanted is None and len(stores) == 1:

@@ -69,6 +69,11 @@ class IngestReport:
     passages: int = 0
     seconds: float = 0.0
 
+    @property
+    def documents(self) -> int:
+        """How many of the sources the store has now."""
+        return self.added + self.replaced + self.unchanged + len(self.kept)
+
 
 @dataclass
 class _Batch:

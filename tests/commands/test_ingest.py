@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from lightspeed import cli
+
 ROOT = Path(__file__).parents[2]
 COUNTS = re.compile(
     r"^knowledge: (\d+) documents added, (\d+) replaced, (\d+) unchanged, (\d+) removed, (\d+) skipped, (\d+) failed",
@@ -87,6 +89,34 @@ def test_a_page_whose_host_is_not_named_is_refused_before_anything_starts(
     assert (code, counted) == (1, ())
     assert "not allowed (--allow-url localhost)" in written
     assert "Traceback" not in written
+
+
+def test_a_folder_that_was_empty_is_looked_at_again(state: Path, tmp_path: Path) -> None:
+    options = ("--if-empty", "--store", "later", tmp_path)
+    assert ingest(state, *options)[0] == 0
+    (tmp_path / "a.md").write_text("It is mounted now.")
+    code, _, written = ingest(state, *options)
+    assert (code, "later: 1 documents added" in written) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ([""], "is empty"),
+        (["docs", "--store", ""], "is empty"),
+        (["docs", "--from-store", "x"], "needs --from"),
+    ],
+)
+def test_arguments_that_an_unset_variable_leaves_are_refused(
+    arguments: list[str], cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["ingest", *arguments]) == 2
+    assert cause in capsys.readouterr().err
+
+
+def test_a_database_that_is_not_there_is_told_before_anything_starts(state: Path, tmp_path: Path) -> None:
+    code, _, written = ingest(state, "--from", tmp_path / "gone.db")
+    assert (code, written) == (1, f"lightspeed: {tmp_path}/gone.db: no such file\n")
 
 
 def test_a_killed_run_is_continued(state: Path, tmp_path: Path) -> None:
