@@ -14,10 +14,11 @@ import pytest
 
 from lightspeed.errors import StorageError
 from lightspeed.stack.providers.faiss_sqlite.building import number_of_lists
-from lightspeed.stack.providers.faiss_sqlite.chunks import Vectors
+from lightspeed.stack.providers.faiss_sqlite.chunks import Positions, Vectors
+from lightspeed.stack.providers.faiss_sqlite.snapshots import StoredVectors
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore, StoreSettings
 from lightspeed.stack.providers.faiss_sqlite.vectors import VectorMatrix, faiss_threads
-from tests.stack.providers.faiss_sqlite_data import ClusteredVectors, chunk, names
+from tests.stack.providers.faiss_sqlite_data import ClusteredVectors, chunk, names, unit
 
 DIMENSION = 48
 COUNT = 4000
@@ -171,6 +172,60 @@ def test_an_index_is_built_anew_when_too_much_is_new_or_gone(
     store.refresh()
     assert store.index.live == store.count() == COUNT - 1000
     assert store.index.held_bytes < 10_000
+
+
+def test_a_reader_that_comes_late_counts_what_was_deleted_before_the_index_once(
+    opened: Callable[..., ChunkStore],
+) -> None:
+    late, store = opened(), opened()
+    late.index.refresh()
+    store.delete_chunks([f"{n}" for n in range(COUNT // 2)])
+    store.build_index()
+    late.refresh()
+    assert late.index.approximate
+    assert late.index.live == late.count()
+    assert not late.index.rebuild_due
+
+
+def test_what_is_deleted_during_a_build_counts_once(
+    opened: Callable[..., ChunkStore], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = opened(), opened()
+    batches = StoredVectors.batches
+
+    def late_batches(source: StoredVectors) -> Iterator[tuple[Positions, Vectors]]:
+        other.delete_chunks([f"{n}" for n in range(100)])
+        yield from batches(source)
+
+    monkeypatch.setattr(StoredVectors, "batches", late_batches)
+    assert store.build_index()
+    store.refresh()
+    assert store.index.approximate
+    assert store.index.live == store.count() == COUNT - 100
+
+
+def test_deletions_cost_no_recall(opened: Callable[..., ChunkStore], data: tuple[Vectors, Vectors]) -> None:
+    store = opened()
+    store.build_index()
+    left = np.arange(0, COUNT, 40)
+    gone = np.setdiff1d(np.arange(COUNT), left)
+    store.delete_chunks([str(row) for row in gone])
+    assert recall(store, data, chosen=left) >= 0.95
+    assert store.index.approximate
+
+
+def test_a_filter_that_allows_nothing_near_finds_the_others(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    groups = np.arange(2000) % 2
+    vectors = unit(1, 0, 0, 0) * np.where(groups, 1, -1)[:, np.newaxis]
+    vectors = vectors + 0.1 * random.standard_normal((2000, 4))
+    store = ChunkStore(tmp_path / "kb", 4, APPROXIMATE)
+    store.insert([chunk(f"{n}", group=int(groups[n])) for n in range(2000)], vectors)
+    store.build_index()
+    far = {"type": "eq", "key": "group", "value": 0}
+    assert len(store.search_vector(unit(1, 0, 0, 0), 20, filters=far)) == 20
+    assert store.index.approximate
+    store.close()
 
 
 def cut(path: Path) -> None:

@@ -27,7 +27,7 @@ _CANDIDATES = 4  # for each result: the codes are not exact
 class Snapshot:
     """What is known of an index file: `name` in the store's folder, its `size` in bytes and CRC-32.
 
-    It holds `count` chunks at positions up to `covered`; deletions up to number `deletions` are not in it.
+    It holds `count` chunks at positions up to `covered`, less what was deleted after number `deletions`.
     `probes` lists are searched.
     """
 
@@ -80,15 +80,22 @@ class ApproximateIndex:
     def candidates(self, query: Vectors, limit: int, allowed: Positions | None = None) -> Positions:
         """Positions among which the nearest to a query of length 1 are.
 
-        The fewer are `allowed`, the more lists are searched, so that filters cost no recall.
+        The fewer are alive and `allowed`, the more lists are searched, so that deletions and filters cost no recall.
         """
-        if allowed is None:
-            return candidates(self._index, query, limit, self.snapshot.probes, self._live)
-        inside = allowed[allowed <= self.snapshot.covered]
-        if not len(inside):
-            return inside
-        probes = -(-self.snapshot.probes * self.snapshot.count // len(inside))
-        return candidates(self._index, query, limit, probes, self._live & self._bits(inside))
+        chosen, count = self._live, len(self)
+        if allowed is not None:
+            inside = allowed[allowed <= self.snapshot.covered]
+            chosen, count = self._live & self._bits(inside), len(inside)
+        if not count:
+            return np.empty(0, np.int64)
+        probes = -(-self.snapshot.probes * self.snapshot.count // count)
+        enough = min(_CANDIDATES * limit, count)
+        while True:
+            found = candidates(self._index, query, limit, probes, chosen)
+            if len(found) >= enough or probes >= self._index.nlist:
+                return found
+            # What is left may lie anywhere but near the query.
+            probes *= 4
 
     def _bits(self, positions: Positions) -> Bits:
         bits = np.zeros((self.snapshot.covered >> 3) + 1, np.uint8)

@@ -90,7 +90,8 @@ def build(folder: Path, source: Source, *, threads: int, stopped: Callable[[], b
     probes = _probes(index, trial, source, stopped)
     name = f"approximate-{source.covered}-{secrets.token_hex(4)}.faiss"
     size, check = _write(folder, name, index)
-    return Snapshot(name, size, check, index.ntotal, source.covered, source.deletions, probes)
+    # Chunks that went while they were read count: their deletions come after number `source.deletions`.
+    return Snapshot(name, size, check, source.count, source.covered, source.deletions, probes)
 
 
 def number_of_lists(count: int) -> int:

@@ -139,8 +139,9 @@ class VectorIndex:
         ).fetchone()
         if properties["generation"] != self._generation or self._out_of_step(connection, oldest, newest):
             self._reset(properties["generation"])
-        self._adopt(connection, properties.get("snapshot"), oldest)
+        # First, because the index that is adopted then is without them already.
         self._apply_deletions(connection, newest)
+        self._adopt(connection, properties.get("snapshot"), oldest)
         self._append(connection)
 
     def _out_of_step(self, connection: sqlite3.Connection, oldest: int, newest: int) -> bool:
