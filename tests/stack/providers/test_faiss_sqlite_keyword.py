@@ -19,6 +19,7 @@ TEXTS = {
     "thai": "วิธีเพิ่มโหนดลงในคลัสเตอร์",
     "hindi": "क्लस्टर में नोड कैसे जोड़ें हिन्दी",
     "arabic": "كيفية إضافة عقدة إلى المجموعة",
+    "russian": "Обновить кластер и узлы",
     "emoji": "All systems 🚀 go",
     "snake": "Set max_surge_percent in config.yaml",
 }
@@ -51,6 +52,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChunkStore]:
         ("เพิ่มโหนด", ["thai"]),
         ("हिन्दी", ["hindi"]),
         ("المجموعة", ["arabic"]),
+        ("и", ["russian"]),
+        ("к", []),
+        ("ü", []),
         ("\uff43\uff4f\uff4e\uff53\uff4f\uff4c\uff45", ["install"]),  # full-width letters
         ("the", ["install"]),
         ("nothing of this kind", []),
@@ -146,4 +150,30 @@ def test_frequencies_are_counted_again_when_a_store_has_grown(
     assert sorted(names(store.search_keyword("first second", 50))) == ["a", "b"]
     store.insert([chunk(f"{n}", "first") for n in range(20)], [unit(1, 0)] * 20)
     assert names(store.search_keyword("first second", 50)) == ["b"]
+    store.close()
+
+
+def test_a_word_is_found_as_soon_as_a_chunk_has_it(tmp_path: Path) -> None:
+    store = ChunkStore(tmp_path / "kb", 2)
+    store.insert([chunk(f"{n}", "filler") for n in range(100)], [unit(1, 0)] * 100)
+    assert store.search_keyword("zebra", 5) == []
+    store.insert([chunk("striped", "a zebra")], [unit(1, 0)])
+    assert names(store.search_keyword("zebra", 5)) == ["striped"]
+    store.delete_chunks(["striped"])
+    store.insert([chunk("again", "the zebra")], [unit(1, 0)])
+    assert names(store.search_hybrid("zebra", unit(0, 1), 1)) == ["again"]
+    store.close()
+
+
+def test_rare_words_that_a_filter_leaves_out_do_not_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyword, "_CHOSEN_CHUNKS", 12)
+    store = ChunkStore(tmp_path / "kb", 2)
+    contents = [f"cluster {'rare' if n < 10 else 'plain'}" for n in range(100)]
+    chunks = [chunk(f"{n}", text, number=n) for n, text in enumerate(contents)]
+    store.insert(chunks, [unit(1, 0)] * 100)
+    last = {"type": "gte", "key": "number", "value": 97}
+    assert sorted(names(store.search_keyword("rare cluster", 10, filters=last))) == ["97", "98", "99"]
+    assert len(store.search_keyword("rare cluster", 100)) == 10
     store.close()

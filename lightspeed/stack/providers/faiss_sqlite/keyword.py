@@ -1,17 +1,14 @@
 """Keyword search: BM25 by SQLite's full-text index."""
 
-# ruff: noqa: S608 (what is put into SQL are constants; values are parameters)
-
-import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from lightspeed.stack.providers.faiss_sqlite.chunks import Positions, Ranking, Scores, ranking
-from lightspeed.stack.providers.faiss_sqlite.filters import Condition
-from lightspeed.stack.providers.faiss_sqlite.terms import query_terms
+from lightspeed.stack.providers.faiss_sqlite.terms import is_half_a_pair, query_terms
 
 # FTS5 takes 1.5 µs for each chunk that holds a term and is ranked, 0.04 µs to count it. So rare terms
 # choose the chunks, and the others only add to their scores: in 100,000 chunks a question of ten words
@@ -19,14 +16,27 @@ from lightspeed.stack.providers.faiss_sqlite.terms import query_terms
 _CHOSEN_CHUNKS = 8_000
 _WEIGHED_CHUNKS = 50_000
 
+# A chunk that a filter does not allow is passed over, which takes so much of the time of ranking it. Where rare
+# terms are in such chunks only, the next ones choose, until so many chunks have been seen.
+_PASSED_OVER = 0.15
+_SEEN_CHUNKS = 200_000
+
 _READ_SIGNS = 32_768
 _MOST_TERMS = 64
 _COUNTED_TERMS = 512
 _KNOWN_COUNTS = 20_000
+_OFTEN = 1_000
 
 # Where the score is one half. BM25 has no upper bound: a rare term found once in a chunk of mean length
 # brings about ln(chunks / chunks with the term).
 _HALF = 20.0
+
+_BEST = "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?"
+_ALLOWED = (
+    "SELECT rowid, -bm25(terms) FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? AND allowed(rowid)"
+)
+
+_Terms = list[tuple[int, str]]
 
 
 class KeywordSearch:
@@ -34,67 +44,67 @@ class KeywordSearch:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._generation = ""
+        self._changes = 0
         self._counted_at = 0
         self._lock = threading.Lock()
 
     def search(
-        self, connection: sqlite3.Connection, text: str, limit: int, condition: Condition | None = None
+        self,
+        connection: sqlite3.Connection,
+        text: str,
+        limit: int,
+        allowed: Positions | None = None,
+        share: float = 1.0,
     ) -> Ranking:
         """The best chunks for a question or a list of words; nothing in `text` is syntax.
 
-        The score of a chunk with the BM25 value b is b / (b + 20).
+        `allowed` are sorted, and `share` says how many of all chunks they are, from 0 to 1. The score of a
+        chunk with the BM25 value b is b / (b + 20).
         """
-        choosing, weighing = self._terms(connection, text)
-        if not choosing:
+        if allowed is not None and not len(allowed):
             return ranking(np.empty(0, np.int64), np.empty(0), limit)
-        expression = _any_of(choosing)
-        if weighing:
-            expression = f"({expression}) AND ({_any_of(choosing + weighing)})"
-        if condition is None:
-            statement = "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?"
-            parameters = [expression, limit]
-        else:
-            # CROSS JOIN: the index goes first, so that it sorts and the condition is tried until enough fit.
-            statement = (
-                "SELECT terms.rowid, -rank FROM terms CROSS JOIN chunks ON chunks.position = terms.rowid "
-                f"WHERE terms MATCH ? AND {condition.sql} ORDER BY rank LIMIT ?"
-            )
-            parameters = [expression, *condition.parameters, limit]
-        positions, scores = _scored(connection.execute(statement, parameters))
-        return ranking(positions, scores, limit)
+        terms = self._terms(connection, text)
+        budget = _CHOSEN_CHUNKS if allowed is None else _CHOSEN_CHUNKS / (share + _PASSED_OVER)
+        found: list[tuple[int, float]] = []
+        seen = 0
+        while terms and not found and seen < _SEEN_CHUNKS:
+            choosing = _within(terms, budget) or terms[:1]
+            terms = terms[len(choosing) :]
+            found = _found(connection, _expression(choosing, _within(terms, _WEIGHED_CHUNKS)), limit, allowed)
+            seen += sum(count for count, _ in choosing)
+        return ranking(*_scored(found), limit)
 
     def scores(self, connection: sqlite3.Connection, text: str, positions: Positions) -> Scores:
-        """The scores of given chunks, in their order; 0 for those without a word of `text`."""
-        choosing, weighing = self._terms(connection, text)
+        """The scores of given chunks (sorted positions); 0 for one without any of the words that choose chunks."""
         scores = np.zeros(len(positions))
-        if not choosing or not len(positions):
-            return scores
-        # The sign keeps SQLite from asking the index once for each position; only what fits is ranked.
-        found, values = _scored(
-            connection.execute(
-                "SELECT rowid, -rank FROM terms WHERE terms MATCH ? AND +rowid IN (SELECT value FROM json_each(?))",
-                (_any_of(choosing + weighing), json.dumps(positions.tolist())),
-            )
-        )
-        order = np.argsort(positions)
-        scores[order[np.searchsorted(positions, found, sorter=order)]] = values
+        terms = self._terms(connection, text)
+        if terms and len(positions):
+            choosing = _within(terms, _CHOSEN_CHUNKS) or terms[:1]
+            expression = _expression(choosing, _within(terms[len(choosing) :], _WEIGHED_CHUNKS))
+            found, values = _scored(_found(connection, expression, len(positions), positions))
+            scores[np.searchsorted(positions, found)] = values
         return scores
 
-    def _terms(self, connection: sqlite3.Connection, text: str) -> tuple[list[str], list[str]]:
-        """Those that choose chunks, and those that only weigh them."""
+    def _terms(self, connection: sqlite3.Connection, text: str) -> _Terms:
+        """The words of a text that some chunk holds, the rarest first."""
         counts = self._counted(connection, query_terms(text[:_READ_SIGNS])[:_COUNTED_TERMS])
-        present = [(count, _quoted(word)) for count, word in sorted(counts) if count][:_MOST_TERMS]
-        choosing = _within(present, _CHOSEN_CHUNKS) or present[:1]
-        weighing = _within(present[len(choosing) :], _WEIGHED_CHUNKS)
-        return [term for _, term in choosing], [term for _, term in weighing]
+        return [(count, _quoted(word)) for count, word in sorted(counts) if count][:_MOST_TERMS]
 
-    def _counted(self, connection: sqlite3.Connection, words: list[str]) -> list[tuple[int, str]]:
-        """How many chunks hold each word, to about a tenth."""
-        (last,) = connection.execute("SELECT coalesce(max(position), 0) FROM chunks").fetchone()
+    def _counted(self, connection: sqlite3.Connection, words: list[str]) -> _Terms:
+        """How many chunks hold each word: exactly for a rare one, to about a tenth for a frequent one."""
+        generation, changes = connection.execute(
+            "SELECT (SELECT value FROM properties WHERE name = 'generation'), coalesce(sum(seq), 0) "
+            "FROM sqlite_sequence"
+        ).fetchone()
         with self._lock:
-            if abs(last - self._counted_at) > self._counted_at // 10 or len(self._counts) > _KNOWN_COUNTS:
+            grown = abs(changes - self._counted_at) > self._counted_at // 10
+            if grown or generation != self._generation or len(self._counts) > _KNOWN_COUNTS:
                 self._counts = {}
-                self._counted_at = last
+                self._counted_at = changes
+            elif changes != self._changes:
+                self._counts = {word: count for word, count in self._counts.items() if count > _OFTEN}
+            self._generation, self._changes = generation, changes
             known = self._counts
         for word in words:
             if word not in known:
@@ -103,25 +113,49 @@ class KeywordSearch:
         return [(known[word], word) for word in words]
 
 
-def _scored(found: sqlite3.Cursor) -> tuple[Positions, Scores]:
-    rows = found.fetchall()
-    positions = np.array([position for position, _ in rows], np.int64)
-    weights = np.array([weight for _, weight in rows], np.float64)
+def _found(
+    connection: sqlite3.Connection, expression: str, limit: int, allowed: Positions | None
+) -> list[tuple[int, float]]:
+    if allowed is None:
+        return connection.execute(_BEST, (expression, limit)).fetchall()
+    first, last = int(allowed[0]), int(allowed[-1])
+    with _function_allowed(connection, allowed - first, first):
+        return connection.execute(_ALLOWED, (expression, first, last)).fetchall()
+
+
+def _scored(found: Sequence[tuple[int, float]]) -> tuple[Positions, Scores]:
+    positions = np.array([position for position, _ in found], np.int64)
+    weights = np.array([weight for _, weight in found], np.float64)
     return positions, weights / (weights + _HALF)
 
 
-def _any_of(terms: Sequence[str]) -> str:
-    return " OR ".join(terms)
+@contextmanager
+def _function_allowed(connection: sqlite3.Connection, offsets: Positions, first: int) -> Iterator[None]:
+    """In SQL `allowed(position)` is 1 for the positions at `offsets` from the first."""
+    chosen = np.zeros(int(offsets[-1]) + 1, np.uint8)
+    chosen[offsets] = 1
+    flags = memoryview(chosen)
+    connection.create_function("allowed", 1, lambda position: flags[position - first])
+    try:
+        yield
+    finally:
+        connection.create_function("allowed", 1, None)
+
+
+def _expression(choosing: _Terms, weighing: _Terms) -> str:
+    chosen = " OR ".join(term for _, term in choosing)
+    if not weighing:
+        return chosen
+    return f"({chosen}) AND ({' OR '.join(term for _, term in choosing + weighing)})"
 
 
 def _quoted(word: str) -> str:
-    # A single sign of a script without spaces stands in pairs only.
-    return f'"{word}"*' if len(word) == 1 and not word.isascii() else f'"{word}"'
+    return f'"{word}"*' if is_half_a_pair(word) else f'"{word}"'
 
 
-def _within(terms: list[tuple[int, str]], budget: int) -> list[tuple[int, str]]:
+def _within(terms: _Terms, budget: float) -> _Terms:
     """The first terms that together are in at most `budget` chunks."""
-    fitting: list[tuple[int, str]] = []
+    fitting: _Terms = []
     for count, term in terms:
         budget -= count
         if budget < 0:

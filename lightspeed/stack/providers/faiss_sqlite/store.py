@@ -118,7 +118,12 @@ class ChunkStore:
         Raises ValueError for a filter that is wrong and for a vector as `insert` does.
         """
         query = self._query(vector)
-        return self._found(lambda: self._nearest(query, limit, filters), limit, score_threshold)
+
+        def search() -> Ranking:
+            self.refresh()
+            return self._index.search(query, limit, self._allowed_by(filters))
+
+        return self._found(search, limit, score_threshold)
 
     def search_keyword(
         self, text: str, limit: int, *, filters: Filters | None = None, score_threshold: float = 0.0
@@ -126,8 +131,9 @@ class ChunkStore:
         """The chunks that hold words of `text`, by BM25; in `text` nothing is syntax."""
 
         def search() -> Ranking:
+            allowed = self._allowed_by(filters)
             with self._database.read() as connection:
-                return self._keyword.search(connection, text, limit, condition(filters) if filters else None)
+                return self._keyword.search(connection, text, limit, allowed, self._share(allowed))
 
         return self._found(search, limit, score_threshold)
 
@@ -147,9 +153,11 @@ class ChunkStore:
         found = max(_FUSED_CHUNKS, 2 * limit)
 
         def search() -> Ranking:
-            near = self._nearest(query, found, filters)
+            self.refresh()
+            allowed = self._allowed_by(filters)
+            near = self._index.search(query, found, allowed)
             with self._database.read() as connection:
-                words = self._keyword.search(connection, text, found, condition(filters) if filters else None)
+                words = self._keyword.search(connection, text, found, allowed, self._share(allowed))
                 if method.method == "linear":
                     # Each chunk that one of them found has its score in both.
                     unseen, vectors = rows.vectors_at(
@@ -264,12 +272,17 @@ class ChunkStore:
         query: Vectors = normalized(checked([vector], ["the query"], self.dimension))[0]
         return query
 
-    def _nearest(self, query: Vectors, limit: int, filters: Filters | None) -> Ranking:
+    def _allowed_by(self, filters: Filters | None) -> Positions | None:
+        """Sorted positions, None for all."""
+        if not filters:
+            return None
+        # What is remembered of filters counts only as long as positions mean the same chunks.
         self.refresh()
-        allowed: Positions | None = None
-        if filters:
-            allowed = self._allowed.positions(filters, live=self._index.live, resets=self._index.resets)
-        return self._index.search(query, limit, allowed)
+        return self._allowed.positions(filters, live=self._index.live, resets=self._index.resets)
+
+    def _share(self, allowed: Positions | None) -> float:
+        """How many of all chunks these are, from 0 to 1."""
+        return 1.0 if allowed is None else min(len(allowed) / max(self._index.live, 1), 1.0)
 
     def _found(self, search: Callable[[], Ranking], limit: int, score_threshold: float) -> list[ScoredChunk]:
         if limit < 1:

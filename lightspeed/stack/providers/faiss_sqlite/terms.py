@@ -41,6 +41,11 @@ def query_terms(text: str) -> list[str]:
     return [word for word in words if word not in _STOP_WORDS] or words
 
 
+def is_half_a_pair(word: str) -> bool:
+    """Whether a word is a single sign of a script without spaces, which the index mostly holds in pairs."""
+    return len(word) == 1 and _UNSPACED.fullmatch(word) is not None
+
+
 def _pairs(run: re.Match[str]) -> str:
     signs = run[0]
     if len(signs) == 1:
