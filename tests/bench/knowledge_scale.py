@@ -32,13 +32,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Texts:
-    """Words as frequent as those of a language, reproducible."""
+    """Texts of one vocabulary, its words as frequent as those of a language; reproducible by the seed."""
 
     def __init__(self, seed: int = 0) -> None:
-        self._random = np.random.default_rng(seed)
-        letters = np.array(list("etaoinsrhldcumfpgwybvkxjqz"))
-        lengths = self._random.integers(2, 11, 50_000)
-        self._words = np.array(["".join(self._random.choice(letters, length)) for length in lengths])
+        letters, random = np.array(list("etaoinsrhldcumfpgwybvkxjqz")), np.random.default_rng(0)
+        self._words = np.array(["".join(random.choice(letters, n)) for n in random.integers(2, 11, 50_000)])
+        self._random = np.random.default_rng(seed + 1)
 
     def text(self, words: int) -> str:
         return " ".join(self._words[np.minimum(self._random.zipf(1.15, words), len(self._words)) - 1])
