@@ -64,9 +64,10 @@ class ResilientStack(Stack):  # type: ignore[misc]
         internal: dict[Api, Any] = {}
         add_internal_implementations(internal, configuration, self._policy)
         self.impls = dict(internal)
-        await self._start_providers()
+        # Before the providers: one that is not initialized complains when a failed start is undone.
         for api in (Api.prompts, Api.conversations, Api.connectors):
             await self.impls[api].initialize()
+        await self._start_providers()
         for kind, table, resource in self._resources():
             await self._register(kind, table, resource)
         await auto_register_tool_groups(self._without_missing(), self.impls)

@@ -214,3 +214,20 @@ async def test_a_provider_that_was_away_is_asked_for_its_models_again(state: Pat
             stack.watch._ended_at = 0.0
             await stack.watch.check()
             assert [item.name for item in await stack.models()] == ["scripted", "scripted-embedding"]
+
+
+async def test_a_provider_that_cannot_start_is_told_once(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ScriptedModel() as model:
+        configuration = run_configuration(state, model)
+        configuration["providers"]["inference"][0] = {
+            "provider_id": "local",
+            "provider_type": "inline::llamacpp",
+            "module": "lightspeed.stack.providers.llamacpp",
+            "config": {"model": str(state / "missing.gguf")},
+        }
+        with pytest.raises(StartupError, match=r"missing\.gguf"):
+            async with embedded_stack(configuration):
+                pass
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
