@@ -131,8 +131,8 @@ def _shown_by(progress: Progress, report: IngestReport, store: str, total: int) 
     started = time.perf_counter()
 
     def advance() -> None:
-        speed = report.passages / (time.perf_counter() - started)
-        progress.update(task, completed=report.sources, speed=speed)
+        speed = report.embedded / (time.perf_counter() - started)
+        progress.update(task, completed=report.sources + report.underway, speed=speed)
 
     return advance
 

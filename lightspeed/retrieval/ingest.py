@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -35,9 +36,16 @@ class Store(Protocol):
 
     async def create(self, store: str, model: EmbeddingModel) -> None: ...
     async def insert(
-        self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
+        self,
+        store: str,
+        passages: Sequence[NewPassage],
+        replacing: Collection[str] = (),
+        embedded: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """All or nothing: what is replaced goes with the same change that brings the new passages."""
+        """All or nothing: what is replaced goes with the same change that brings the new passages.
+
+        `embedded` is told how many more passages have their vectors.
+        """
 
     async def documents(self, store: str) -> Mapping[str, str]:
         """The content hash of each document by its id."""
@@ -54,7 +62,8 @@ class IngestReport:
     """What became of the files and pages, as far as it is done.
 
     `skipped` are without text or of a kind that is not read. Of the `kept` paths among skipped and failures
-    the store still has an earlier version. `notes` tell what was left undone.
+    the store still has an earlier version. `notes` tell what was left undone. `embedded` passages have their
+    vectors, and `underway` is what these are of sources that are not stored yet.
     """
 
     added: int = 0
@@ -67,6 +76,8 @@ class IngestReport:
     notes: list[str] = field(default_factory=list)
     sources: int = 0
     passages: int = 0
+    embedded: int = 0
+    underway: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -146,7 +157,9 @@ class Ingester:
             async with receive:
                 async for batch in receive:
                     # Also those that the store did not have at the beginning: another ingest may have brought them.
-                    await self._stores.insert(run.store, batch.passages, replacing=batch.documents)
+                    await self._stores.insert(
+                        run.store, batch.passages, batch.documents, partial(run.embedded, batch)
+                    )
                     run.stored_batch(batch)
 
     async def _read(
@@ -247,11 +260,17 @@ class _Run:
         self.report.failures.append(error)
         self._unread(error, document)
 
+    def embedded(self, batch: _Batch, passages: int) -> None:
+        self.report.embedded += passages
+        self.report.underway += len(batch.documents) * passages / len(batch.passages)
+        self._advance()
+
     def stored_batch(self, batch: _Batch) -> None:
         replaced = len(batch.documents & self.stored.keys())
         self.report.replaced += replaced
         self.report.added += len(batch.documents) - replaced
         self.report.passages += len(batch.passages)
+        self.report.underway = 0.0
         self._done(len(batch.documents))
 
     def _unread(self, error: DocumentError, document: str) -> None:

@@ -116,16 +116,22 @@ class KnowledgeStores:
         ]
 
     async def insert(
-        self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
+        self,
+        store: str,
+        passages: Sequence[NewPassage],
+        replacing: Collection[str] = (),
+        embedded: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Embed passages and store them in place of documents whose ids are in `replacing`, all or nothing.
+
+        `embedded` is told how many more have their vectors, which takes most of the time.
 
         Raises NotFound, Forbidden for a store that is read-only, StorageError.
         """
         registered = await self._registered(store)
         chunks = await self._chunk_store(registered, to_change=True)
         vectors = await self._embeddings.embed(
-            registered.embedding_model, [passage.content for passage in passages]
+            registered.embedding_model, [passage.content for passage in passages], embedded
         )
         if chunks is None:
             await self._insert_elsewhere(registered, passages, vectors)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,18 @@ _EMBEDDED_AT_ONCE = 256
 class TextEmbedder(ABC):
     """Embedding models, which are given a bounded number of texts at once."""
 
-    async def embed(self, model: str, texts: Sequence[str]) -> Vectors:
-        """Vectors of texts x dimension, in the order of the texts. Raises what the models raise."""
-        parts = [
-            await self._embed(model, texts[start : start + _EMBEDDED_AT_ONCE])
-            for start in range(0, len(texts), _EMBEDDED_AT_ONCE)
-        ]
+    async def embed(
+        self, model: str, texts: Sequence[str], embedded: Callable[[int], None] = lambda count: None
+    ) -> Vectors:
+        """Vectors of texts x dimension, in the order of the texts. Raises what the models raise.
+
+        `embedded` is told how many more are done.
+        """
+        parts: list[Vectors] = []
+        for start in range(0, len(texts), _EMBEDDED_AT_ONCE):
+            part = texts[start : start + _EMBEDDED_AT_ONCE]
+            parts.append(await self._embed(model, part))
+            embedded(len(part))
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
     @abstractmethod

@@ -2,8 +2,9 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -34,9 +35,15 @@ class Shelf:
         assert (store, model) == ("docs", MODEL)
 
     async def insert(
-        self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
+        self,
+        store: str,
+        passages: Sequence[NewPassage],
+        replacing: Collection[str] = (),
+        embedded: Callable[[int], None] = lambda count: None,
     ) -> None:
-        await checkpoint()
+        for count in (1, len(passages) - 1):
+            embedded(count)
+            await checkpoint()
         if len(self.inserts) == self.fails_after:
             raise StorageError("disk full")
         self.inserts.append(len(passages))
@@ -133,11 +140,11 @@ async def test_what_another_ingest_stores_meanwhile_is_replaced(shelf: Shelf, tm
     one, two = write(tmp_path / "one", a="first"), write(tmp_path / "two", a="other\n\n# Longer\n\ntext")
     insert = shelf.insert
 
-    async def late(store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()) -> None:
+    async def late(store: str, passages: Sequence[NewPassage], *rest: Any) -> None:
         if not shelf.inserts:
             shelf.insert = insert  # type: ignore[method-assign]
             await ingest(shelf, two)
-        await insert(store, passages, replacing)
+        await insert(store, passages, *rest)
 
     shelf.insert = late  # type: ignore[method-assign]
     await ingest(shelf, one)
@@ -160,6 +167,20 @@ async def test_passages_are_stored_in_batches_of_whole_documents(shelf: Shelf, t
     report = await ingest(shelf, write(tmp_path, **{f"d{number}": text for number in range(5)}))
     assert len(shelf.inserts) == 3
     assert sum(shelf.inserts) == report.passages == len(shelf.passages)
+
+
+async def test_a_large_document_is_told_of_before_it_is_stored(shelf: Shelf, tmp_path: Path) -> None:
+    write(tmp_path, a="\n\n".join(f"# Part {number}\n\n" + "word " * 30 for number in range(70)))
+    report = IngestReport()
+    told: list[tuple[int, float]] = []
+    ingester = Ingester(shelf, MODEL, Chunker(token_budget=40, overlap=0))
+    await ingester.ingest(
+        await found(tmp_path), "docs", report, lambda: told.append((report.sources, report.underway))
+    )
+    assert [sources for sources, _ in told] == [0, 0, 1]
+    assert 0 < told[0][1] < told[1][1] == pytest.approx(1)
+    assert told[2][1] == 0
+    assert report.embedded == report.passages == len(shelf.passages)
 
 
 async def test_a_run_that_fails_is_continued_by_the_next(shelf: Shelf, tmp_path: Path) -> None:
@@ -194,12 +215,12 @@ async def test_the_next_files_are_read_while_a_batch_is_stored(
     ahead: list[int] = []
     insert = shelf.insert
 
-    async def slow(store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()) -> None:
+    async def slow(store: str, passages: Sequence[NewPassage], *rest: Any) -> None:
         if not shelf.inserts:
             assert await to_thread.run_sync(third.wait, 20)
             await anyio.sleep(0.2)
         ahead.append(len(read) - len(shelf.inserts))
-        await insert(store, passages, replacing)
+        await insert(store, passages, *rest)
 
     monkeypatch.setattr(shelf, "insert", slow)
     await ingest(shelf, tmp_path)

@@ -1,7 +1,7 @@
 """The knowledge stores of the server: searched and filled over HTTP."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,11 @@ class RemoteKnowledge:
         return (), ()
 
     async def insert(
-        self, store: str, passages: Sequence[NewPassage], replacing: Collection[str] = ()
+        self,
+        store: str,
+        passages: Sequence[NewPassage],
+        replacing: Collection[str] = (),
+        embedded: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Embed passages and store them. What they replace stays, as the server cannot remove it. Raises NotFound."""
         entry = await self._directory.find(store)
@@ -94,6 +98,7 @@ class RemoteKnowledge:
             chunks = await to_thread.run_sync(_chunks, part, vectors, entry.model.name)
             body = {"vector_store_id": entry.id, "chunks": chunks}
             await self._server.post("/vector-io/insert", body, resource=STORE, identifier=entry.id)
+            embedded(len(part))
 
     async def documents(self, store: str) -> dict[str, str]:
         """Nothing: the server does not tell, so that everything is read anew."""
