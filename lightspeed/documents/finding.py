@@ -10,6 +10,8 @@ from pathlib import Path
 from lightspeed.errors import LightspeedError
 
 _JUNK = frozenset({"node_modules", "__pycache__", "Thumbs.db", "desktop.ini"})
+# Sphinx puts the source of each page, as text with markup, beside the pages that it has made of them.
+_OF_SPHINX, _SOURCES = "objects.inv", "_sources"
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -167,7 +169,10 @@ def _files(root: _Root, on_error: Callable[[DocumentError], None] | None) -> Ite
 def _entries(folder: Path, on_error: Callable[[DocumentError], None] | None) -> list[tuple[Path, bool]]:
     """What is in a folder, sorted, and whether each is a link."""
     try:
-        return [(entry, entry.is_symlink()) for entry in sorted(folder.iterdir()) if not _is_junk(entry.name)]
+        entries = [entry for entry in sorted(folder.iterdir()) if not _is_junk(entry.name)]
+        if any(entry.name == _OF_SPHINX for entry in entries):
+            entries = [entry for entry in entries if entry.name != _SOURCES]
+        return [(entry, entry.is_symlink()) for entry in entries]
     except OSError as error:
         problem = DocumentError(str(folder), (error.strerror or type(error).__name__).lower())
         if on_error is None:

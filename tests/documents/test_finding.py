@@ -25,6 +25,12 @@ def test_folders_are_walked_in_sorted_order_without_hidden_files_and_junk(tmp_pa
     assert found(tmp_path) == ["a/b/c.txt", "a/z.md", "b.md", "c.md"]
 
 
+def test_sources_beside_the_pages_that_sphinx_made_of_them_are_skipped(tmp_path: Path) -> None:
+    write(tmp_path, "site/a.html", "site/_sources/a.rst.txt", "site/objects.inv", "own/_sources/b.txt")
+    assert found(tmp_path) == ["own/_sources/b.txt", "site/a.html", "site/objects.inv"]
+    assert found(tmp_path / "site" / "_sources") == ["a.rst.txt"]
+
+
 def test_a_single_file_is_named_by_its_file_name(tmp_path: Path) -> None:
     write(tmp_path, "guide/a.md")
     (source,) = find_files([tmp_path / "guide" / "a.md"])
