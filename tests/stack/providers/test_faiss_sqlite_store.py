@@ -1,7 +1,9 @@
 import json
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from lightspeed.errors import NotFound, StorageError
 from lightspeed.stack.providers.faiss_sqlite.chunks import NewChunk
+from lightspeed.stack.providers.faiss_sqlite.sqlite_file import is_damage
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore
 from tests.stack.providers.faiss_sqlite_data import chunk, names, unit
 
@@ -245,6 +248,35 @@ def test_what_a_killed_destroyer_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".kb2.0badcafe.destroyed").mkdir()
     ChunkStore(tmp_path / "kb", 3).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".kb2.0badcafe.destroyed", "kb"]
+
+
+def test_a_store_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    store = ChunkStore(tmp_path / ("k" * 240), 2)
+    with pytest.raises(StorageError, match="cannot be removed: File name too long"):
+        store.destroy()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("UPDATE vectors SET vector = x'0000'", "its vectors are damaged"),
+        ("UPDATE vectors SET vector = 7", "its vectors are damaged"),
+        ("UPDATE chunks SET metadata = '{'", "the metadata of chunk 'a' are damaged"),
+        ("UPDATE chunks SET content = CAST(x'73656372ff' AS TEXT)", "it holds text that is damaged$"),
+    ],
+)
+def test_what_cannot_be_decoded_is_damage(store: ChunkStore, damage: str, problem: str) -> None:
+    store.insert([chunk("a", "words")], [EAST])
+    with closing(sqlite3.connect(store.folder / "chunks.db")) as connection, connection:
+        connection.execute(damage)
+    for read in (
+        lambda: store.search_vector(EAST, 1),
+        lambda: store.search_hybrid("words", EAST, 1),
+        lambda: list(store.export()),
+    ):
+        with pytest.raises(StorageError, match=f"kb: {problem}") as caught:
+            read()
+        assert is_damage(caught.value)
 
 
 def test_many_threads_use_one_store(store: ChunkStore) -> None:

@@ -153,6 +153,8 @@ def exported(
         "WHERE position > ? ORDER BY position LIMIT ?",
         (after, count),
     ).fetchall()
+    if found and found[-1][0] <= after:
+        raise sqlite3.DataError("its chunks are out of order")
     return [_chunk(row[:-1]) for row in found], _decoded([(row[0], row[-1]) for row in found], dimension)[1]
 
 
@@ -181,10 +183,17 @@ def _values(chunk: NewChunk) -> tuple[Any, ...]:
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:
     position, chunk_id, content, document_id, file_id, metadata, token_count = row
-    return Chunk(position, chunk_id, content, document_id, file_id, json.loads(metadata), token_count)
+    try:
+        scalars = json.loads(metadata)
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DataError(f"the metadata of chunk {chunk_id!r} are damaged") from error
+    return Chunk(position, chunk_id, content, document_id, file_id, scalars, token_count)
 
 
 def _decoded(found: list[tuple[int, bytes]], dimension: int) -> tuple[Positions, Vectors]:
-    positions = np.fromiter((position for position, _ in found), np.int64, len(found))
-    joined = b"".join([vector for _, vector in found])
-    return positions, np.frombuffer(joined, "<f4").reshape(-1, dimension)
+    try:
+        positions = np.fromiter((position for position, _ in found), np.int64, len(found))
+        joined = b"".join([vector for _, vector in found])
+        return positions, np.frombuffer(joined, "<f4").reshape(len(found), dimension)
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DataError("its vectors are damaged") from error

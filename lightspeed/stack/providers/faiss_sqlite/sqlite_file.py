@@ -105,7 +105,12 @@ class SqliteFile:
         except sqlite3.Error as error:
             if _is_busy(error):
                 raise self._busy() from error
-            raise StorageError(f"{self._called}: {error}") from error
+            # The message would quote what stands there.
+            told = "it holds text that is damaged" if _is_undecodable(error) else error
+            raise StorageError(f"{self._called}: {told}") from error
+        except UnicodeDecodeError as error:
+            # SQLite's own message, where it quotes what it cannot read.
+            raise StorageError(f"{self._called}: its schema is damaged") from error
         except OSError as error:
             raise StorageError(f"{self._called}: {error.strerror or error}") from error
 
@@ -115,7 +120,15 @@ class SqliteFile:
 
 def is_damage(error: StorageError) -> bool:
     """Whether a file cannot be read because it is broken, and not because of the moment."""
-    return _primary_code(error.__cause__) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    cause = error.__cause__
+    if isinstance(cause, UnicodeDecodeError | sqlite3.DataError) or _is_undecodable(cause):
+        return True
+    return _primary_code(cause) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _is_undecodable(error: BaseException | None) -> bool:
+    """Whether SQLite could read a text, and Python could not."""
+    return isinstance(error, sqlite3.OperationalError) and _primary_code(error) is None
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
