@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lightspeed.errors import StorageError, Unavailable
+from lightspeed.stack.providers.faiss_sqlite.catalog import Catalog
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore, StoreSettings
 from tests.stack.providers.faiss_sqlite_data import chunk, names, unit
 from tests.stack.providers.faiss_sqlite_writer import CHUNKS, DIMENSION, replaced
@@ -154,6 +155,22 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
     assert impatient.count() == 2
     impatient.close()
     store.close()
+
+
+def test_who_opens_does_not_wait_for_writers(tmp_path: Path) -> None:
+    folder = tmp_path / "kb"
+    ChunkStore(folder, 2).close()
+    Catalog(tmp_path).open()
+    with (
+        closing(sqlite3.connect(folder / "chunks.db", isolation_level=None)) as store,
+        closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)) as catalog,
+    ):
+        store.execute("BEGIN IMMEDIATE")
+        catalog.execute("BEGIN IMMEDIATE")
+        Catalog(tmp_path, busy_timeout=0.1).open()
+        opened = ChunkStore(folder, 2, StoreSettings(busy_timeout=0.1))
+        assert opened.search_hybrid("words", unit(1, 0), 5) == []
+    opened.close()
 
 
 def test_many_may_make_one_store_at_once(tmp_path: Path) -> None:

@@ -97,13 +97,15 @@ class Catalog:
             self._file.make()
             with closing(self._file.connect()) as connection:
                 self._file.use_write_ahead_log(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                (found,) = connection.execute("PRAGMA user_version").fetchone()
+                found = _format(connection)
                 if not found:
-                    for statement in _SCHEMA.split(";\n"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version={_FORMAT}")
-                connection.execute("COMMIT")
+                    connection.execute("BEGIN IMMEDIATE")
+                    found = _format(connection)
+                    if not found:
+                        for statement in _SCHEMA.split(";\n"):
+                            connection.execute(statement)
+                        connection.execute(f"PRAGMA user_version={_FORMAT}")
+                    connection.execute("COMMIT")
         if not found and (stores := sum(1 for _ in self.path.glob(f"[!.]*/{STORE_FILE}"))):
             self._loss = (
                 f"{FILE_NAME} was missing or empty beside {stores} vector stores and has been made anew: their passages"
@@ -150,3 +152,9 @@ class Catalog:
                     kept = False
             if not kept:
                 connection.close()
+
+
+def _format(connection: sqlite3.Connection) -> int:
+    """0 as long as there are no tables."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(found)

@@ -76,11 +76,13 @@ class Database:
             with closing(self._file.connect()) as connection:
                 connection.execute(f"PRAGMA page_size={_PAGE_SIZE}")
                 self._file.use_write_ahead_log(connection)
-                connection.execute("BEGIN IMMEDIATE")
                 stored = _stored_properties(connection)
                 if not stored:
-                    _make_schema(connection, dimension)
-                connection.execute("COMMIT")
+                    connection.execute("BEGIN IMMEDIATE")
+                    stored = _stored_properties(connection)
+                    if not stored:
+                        _make_schema(connection, dimension)
+                    connection.execute("COMMIT")
         if stored and stored["format"] != _FORMAT:
             raise StorageError(
                 f"Knowledge store {self.folder.name} has format {stored['format']}, this version reads {_FORMAT}."
