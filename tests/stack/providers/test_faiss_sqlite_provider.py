@@ -384,7 +384,8 @@ async def test_a_store_that_is_deleted_while_a_file_is_removed_is_not_there(
             await provider.openai_delete_vector_store_file("kb", file_id)
 
 
-async def test_a_deletion_that_was_cut_off_is_completed(tmp_path: Path, inference: Any) -> None:
+@pytest.mark.parametrize("folder", ["kb", ".kb.0badcafe.destroyed"])
+async def test_a_deletion_that_was_cut_off_is_completed(tmp_path: Path, inference: Any, folder: str) -> None:
     async with vector_io(tmp_path, inference) as provider:
         await register(provider, "kb")
         await insert(provider, inference, "kb", TEXTS)
@@ -392,9 +393,11 @@ async def test_a_deletion_that_was_cut_off_is_completed(tmp_path: Path, inferenc
         await attach(provider, "kb", file_id)
     with closing(sqlite3.connect(tmp_path / "knowledge" / "catalog.db")) as catalog, catalog:
         catalog.execute("UPDATE stores SET deleting = 1")
+    (tmp_path / "knowledge" / "kb").rename(tmp_path / "knowledge" / folder)
     async with vector_io(tmp_path, inference) as provider:
         assert (await provider.openai_list_vector_stores()).data == []
         assert not (tmp_path / "knowledge" / "kb").exists()
+        assert not list((tmp_path / "knowledge").glob("*.destroyed"))
         await register(provider, "kb")
         made = await provider.openai_retrieve_vector_store("kb")
         assert (made.file_counts.total, await count(provider, "kb")) == (0, 0)

@@ -4,13 +4,17 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from lightspeed.errors import StorageError
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_DESTROYED = ".destroyed"
 _OTHER_SIGNS = re.compile(r"[^a-z0-9_-]+")
 
 
@@ -22,6 +26,25 @@ def folder_name(store_id: str) -> str:
     digest = hashlib.sha256(store_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     # No plain id holds a dot.
     return f"{readable or 'store'}.{digest}"
+
+
+def destroy(folder: Path) -> None:
+    """Remove a store's folder, and what a process has left that was killed while it did. Raises StorageError."""
+    # A folder without its name is no store any more, whatever happens while it is emptied.
+    doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{_DESTROYED}")
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(f"Knowledge store {folder.name} cannot be removed: {error.strerror}") from error
+    remove_destroyed(folder)
+
+
+def remove_destroyed(folder: Path) -> None:
+    """Remove what is left of stores that had this folder and were destroyed."""
+    for path in folder.parent.glob(f".{escape(folder.name)}.*{_DESTROYED}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

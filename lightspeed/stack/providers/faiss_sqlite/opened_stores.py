@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,12 @@ from pathlib import Path
 from lightspeed.errors import LightspeedError, NotFound, StorageError
 from lightspeed.stack.providers.faiss_sqlite.catalog import Catalog
 from lightspeed.stack.providers.faiss_sqlite.database import FILE_NAME, FILLED
-from lightspeed.stack.providers.faiss_sqlite.folders import folder_lock, folder_name
+from lightspeed.stack.providers.faiss_sqlite.folders import (
+    destroy,
+    folder_lock,
+    folder_name,
+    remove_destroyed,
+)
 from lightspeed.stack.providers.faiss_sqlite.importing import StockImport
 from lightspeed.stack.providers.faiss_sqlite.sqlite_file import is_damage
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore, StoreSettings
@@ -192,8 +196,7 @@ class OpenedStores:
         self.forget(store_id)
         with folder_lock(self.path, folder_name(store_id)):
             for _, folder in self._records.being_deleted(store_id):
-                if (self.path / folder).is_dir():
-                    _destroy(self.path / folder)
+                destroy(self.path / folder)
             self._records.forget(store_id)
 
     def _record(self, store_id: str) -> StoreRecord:
@@ -290,7 +293,8 @@ class OpenedStores:
         converted = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{8}}")
         for folder in self.path.glob(f"{escape(name)}.*"):
             if converted.fullmatch(folder.name) and folder.name not in {current, *used}:
-                _destroy(folder)
+                destroy(folder)
+        remove_destroyed(self.path / name)
 
     def _retire(self, store: ChunkStore | None, *, outdated: bool) -> None:
         if store is not None:
@@ -303,15 +307,3 @@ class OpenedStores:
             self._retired = [one for one in self._retired if one.until > now]
         for one in over:
             one.end()
-
-
-def _destroy(folder: Path) -> None:
-    """A folder without its name is no store any more, whatever happens while it is emptied."""
-    doomed = folder.with_name(f".{folder.name}.{time.monotonic_ns():x}.destroyed")
-    try:
-        folder.rename(doomed)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(f"Knowledge store {folder.name} cannot be removed: {error.strerror}") from error
-    shutil.rmtree(doomed, ignore_errors=True)

@@ -1,11 +1,7 @@
 """One vector store: chunks of documents in a folder, found by meaning and by words."""
 
-import secrets
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from lightspeed.stack.providers.faiss_sqlite.chunks import (
 )
 from lightspeed.stack.providers.faiss_sqlite.database import Database
 from lightspeed.stack.providers.faiss_sqlite.filters import condition
+from lightspeed.stack.providers.faiss_sqlite.folders import destroy, remove_destroyed
 from lightspeed.stack.providers.faiss_sqlite.fusion import Fusion, fuse
 from lightspeed.stack.providers.faiss_sqlite.index import IndexKind, VectorIndex
 from lightspeed.stack.providers.faiss_sqlite.keyword import KeywordSearch
@@ -34,7 +31,6 @@ Filters = Mapping[str, Any]
 
 _FUSED_CHUNKS = 100
 _ATTEMPTS = 3
-_DESTROYED = ".destroyed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class ChunkStore:
         self._builder = SnapshotBuilder(self._database, dimension, threads=settings.build_threads)
         self._keyword = KeywordSearch()
         self._allowed = AllowedPositions(self._database)
-        _remove_destroyed(folder)
+        remove_destroyed(folder)
 
     @property
     def index(self) -> VectorIndex:
@@ -256,11 +252,7 @@ class ChunkStore:
     def destroy(self) -> None:
         """Close the store and remove its folder with all that is in it; other processes find it gone."""
         self.close()
-        # A folder without its name is no store any more, whatever happens while it is emptied.
-        doomed = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}{_DESTROYED}")
-        with suppress(FileNotFoundError):
-            self.folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        destroy(self.folder)
 
     def _delete(self, column: str, values: Collection[str]) -> int:
         with self._database.write() as connection:
@@ -308,9 +300,3 @@ def _check_names(chunk: NewChunk) -> None:
             raise ValueError(
                 f"The name {name!r} of a chunk, document or file holds signs that cannot be stored."
             )
-
-
-def _remove_destroyed(folder: Path) -> None:
-    """What a process has left that was killed while it destroyed the store."""
-    for path in folder.parent.glob(f".{escape(folder.name)}.*{_DESTROYED}"):
-        shutil.rmtree(path, ignore_errors=True)
