@@ -22,7 +22,7 @@ __all__ = [
     "document_id",
     "find_files",
     "parse_document",
-    "read_document",
+    "read_bytes",
 ]
 
 logger = logging.getLogger(__name__)
@@ -58,12 +58,6 @@ class Document:
     content_hash: str
 
 
-def read_document(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> Document:
-    """Reads one file. Raises DocumentError."""
-    data = read_bytes(source, max_bytes=max_bytes)
-    return parse_document(data, name=source.name, path=str(source.path), max_bytes=max_bytes)
-
-
 def read_bytes(source: SourceFile, *, max_bytes: int = MAX_BYTES) -> bytes:
     """What is in a file of a known format. Raises DocumentError."""
     path = str(source.path)
@@ -88,7 +82,7 @@ def parse_document(
     file_name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Document:
-    """Makes a document of a file's bytes. Raises DocumentError.
+    """Makes a document of a file's bytes. Raises DocumentError, and MemoryError.
 
     `file_name`, or else the last part of `name`, tells the format.
     """
@@ -103,6 +97,8 @@ def parse_document(
         content = file_format.read(data) if data.strip() else None
     except FormatError as error:
         raise DocumentError(path, str(error)) from error
+    except MemoryError:
+        raise
     except Exception as error:
         # A parser that trips over one file must not end the ingest of all others.
         logger.debug("%s cannot be read", path, exc_info=True)

@@ -12,9 +12,10 @@ from anyio import to_thread
 
 from lightspeed import __version__
 from lightspeed.documents.addresses import addresses_of, normal_host, refusal
-from lightspeed.documents.document import MAX_BYTES, Document, UnsupportedFormat, parse_document
+from lightspeed.documents.document import MAX_BYTES, Document, UnsupportedFormat
 from lightspeed.documents.finding import DocumentError
 from lightspeed.documents.formats.registry import format_of
+from lightspeed.documents.parsing import DocumentParser
 
 _MOST_REDIRECTS = 5
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds, each for one step
@@ -62,11 +63,13 @@ class PageReader:
         allow_private: bool = False,
         max_bytes: int = MAX_BYTES,
         seconds: float = 120.0,
+        parser: DocumentParser | None = None,
     ) -> None:
         self._hosts = frozenset(normal_host(host) for host in hosts)
         self._allow_private = allow_private
         self._max_bytes = max_bytes
         self._seconds = seconds
+        self._parser = parser or DocumentParser()
 
     def check(self, address: str) -> str:
         """The address as it names the document.
@@ -90,8 +93,8 @@ class PageReader:
         file_name, charset = _format_and_charset(final, response)
         if charset:
             data = _utf8(data, charset)
-        document = await to_thread.run_sync(
-            lambda: parse_document(data, name=str(url), file_name=file_name, max_bytes=self._max_bytes)
+        document = await self._parser.parse(
+            data, name=str(url), file_name=file_name, max_bytes=self._max_bytes
         )
         return document if document.url else replace(document, url=str(final))
 

@@ -17,10 +17,10 @@ from lightspeed.documents.document import (
     UnsupportedFormat,
     content_hash,
     document_id,
-    parse_document,
     read_bytes,
 )
 from lightspeed.documents.finding import DocumentError, SourceFile
+from lightspeed.documents.parsing import DocumentParser
 from lightspeed.documents.web import PageReader
 from lightspeed.stack.passages import EmbeddingModel, NewPassage
 
@@ -115,11 +115,13 @@ class Ingester:
         embedding_model: EmbeddingModel,
         chunker: Chunker | None = None,
         pages: PageReader | None = None,
+        parser: DocumentParser | None = None,
     ) -> None:
         self._stores = stores
         self._embedding_model = embedding_model
         self._chunker = chunker or Chunker()
         self._pages = pages or PageReader(())
+        self._parser = parser or DocumentParser()
 
     async def ingest(
         self,
@@ -188,7 +190,7 @@ class Ingester:
         """A document that has to be stored; all others are noted in the report."""
         try:
             if isinstance(source, SourceFile):
-                document = await to_thread.run_sync(_changed_file, source, run)
+                document = await self._changed_file(source, run)
             else:
                 document = await self._pages.read(source)
                 if not run.is_new(document.id, document.content_hash):
@@ -202,6 +204,13 @@ class Ingester:
                 return document
             run.pass_over()
         return None
+
+    async def _changed_file(self, source: SourceFile, run: "_Run") -> Document | None:
+        """A file as a document, or None if the store has it: it is not even parsed then. Raises DocumentError."""
+        data, digest = await to_thread.run_sync(_bytes_and_hash, source)
+        if not run.is_new(_id_of(source), digest, source.root):
+            return None
+        return await self._parser.parse(data, name=source.name, path=str(source.path))
 
     def _passages(self, document: Document, root: str) -> list[NewPassage]:
         origin = {_ROOT_KEY: root} if root else {}
@@ -283,12 +292,9 @@ class _Run:
         self._advance()
 
 
-def _changed_file(source: SourceFile, run: _Run) -> Document | None:
-    """A file as a document, or None if the store has it: it is not even parsed then. Raises DocumentError."""
+def _bytes_and_hash(source: SourceFile) -> tuple[bytes, str]:
     data = read_bytes(source)
-    if not run.is_new(_id_of(source), content_hash(data), source.root):
-        return None
-    return parse_document(data, name=source.name, path=str(source.path))
+    return data, content_hash(data)
 
 
 def _id_of(source: Source) -> str:

@@ -15,7 +15,7 @@ import pytest
 from anyio import to_thread
 from rich.console import Console
 
-from lightspeed.commands.ingest_database import import_database
+from lightspeed.commands.ingest_database import chosen_store, import_database
 from lightspeed.errors import BadRequest, StartupError
 from tests.embedded import embedded_stack, knowledge, run_configuration, with_store
 from tests.scripted_model import ScriptedModel
@@ -67,7 +67,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
 
 async def taken_over(stack: Any, path: Path, store: str, embedding_model: str | None = None) -> list[Any]:
     console = Console(file=io.StringIO())
-    await import_database(stack, path, None, embedding_model, store, console)
+    stock = await to_thread.run_sync(chosen_store, path, None)
+    await import_database(stack, path, stock, embedding_model, store, console)
     found: list[Any] = await stack.knowledge.search(store, stack.knowledge.question("kettle"), 5)
     return found
 

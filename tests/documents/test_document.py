@@ -15,7 +15,7 @@ from lightspeed.documents.document import (
     document_id,
     find_files,
     parse_document,
-    read_document,
+    read_bytes,
 )
 from lightspeed.documents.formats.format import Content, Format
 from lightspeed.errors import LightspeedError
@@ -26,7 +26,7 @@ def test_a_document_knows_its_origin(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"Run it.\n")
     (source,) = find_files([tmp_path / "docs"])
-    document = read_document(source)
+    document = parse_document(read_bytes(source), name=source.name, path=str(source.path))
     assert document.name == "install/quick-start.md"
     assert document.title == "Quick start"
     assert document.path == str(path)
@@ -61,7 +61,7 @@ def test_the_title_falls_back_to_the_name(name: str, title: str) -> None:
 def test_unsupported_types(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("text")
     with pytest.raises(UnsupportedFormat, match=r"^\S+: unsupported type"):
-        read_document(SourceFile(tmp_path / name, name))
+        read_bytes(SourceFile(tmp_path / name, name))
 
 
 @pytest.mark.parametrize("data", [b"", b" \n\t\n", b"\xef\xbb\xbf \n", b"---\ntitle: T\n---\n"])
@@ -81,18 +81,18 @@ def test_files_over_the_limit_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     path.write_bytes(b"x" * 11)
     with pytest.raises(DocumentError, match="11 bytes, more than the limit of 10"):
-        read_document(SourceFile(path, "big.txt"), max_bytes=10)
+        read_bytes(SourceFile(path, "big.txt"), max_bytes=10)
     with pytest.raises(DocumentError, match="limit of 10"):
         parse_document(b"x" * 11, name="big.txt", max_bytes=10)
-    assert read_document(SourceFile(path, "big.txt"), max_bytes=11).title == "Big"
+    assert read_bytes(SourceFile(path, "big.txt"), max_bytes=11) == b"x" * 11
 
 
 def test_what_is_no_file_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(DocumentError, match="not a file"):
-        read_document(SourceFile(tmp_path / "pipe.txt", "pipe.txt"))
+        read_bytes(SourceFile(tmp_path / "pipe.txt", "pipe.txt"))
     with pytest.raises(DocumentError, match="no such file"):
-        read_document(SourceFile(tmp_path / "gone.txt", "gone.txt"))
+        read_bytes(SourceFile(tmp_path / "gone.txt", "gone.txt"))
 
 
 def test_a_parser_that_trips_over_a_file_is_an_error_of_that_file(monkeypatch: pytest.MonkeyPatch) -> None:

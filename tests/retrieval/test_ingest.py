@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from lightspeed.documents.chunking import Chunker
 from lightspeed.documents.document import Document, document_id, parse_document
 from lightspeed.documents.finding import find_files, searched_roots
+from lightspeed.documents.parsing import DocumentParser
 from lightspeed.errors import StorageError
 from lightspeed.retrieval.ingest import Ingester, IngestReport, Source, chunker_for
 from lightspeed.stack.passages import EmbeddingModel, NewPassage
@@ -97,11 +99,13 @@ async def found(*paths: Path | str) -> list[Source]:
     return await to_thread.run_sync(lambda: list(find_files(paths)))
 
 
-async def ingest(shelf: Shelf, *paths: Path | str, sync: bool = False) -> IngestReport:
+async def ingest(
+    shelf: Shelf, *paths: Path | str, sync: bool = False, parser: DocumentParser | None = None
+) -> IngestReport:
     report = IngestReport()
     sources: list[Source] = await found(*paths)
     roots = await to_thread.run_sync(searched_roots, paths) if sync else {}
-    ingester = Ingester(shelf, MODEL, Chunker(token_budget=40, overlap=0))
+    ingester = Ingester(shelf, MODEL, Chunker(token_budget=40, overlap=0), parser=parser)
     await ingester.ingest(sources, "docs", report, synced_roots=roots)
     assert report.sources == len(sources)
     return report
@@ -120,20 +124,21 @@ async def test_files_are_stored_then_skipped_then_replaced(shelf: Shelf, tmp_pat
     assert shelf.texts() == {"a.md": "first", "b.md": "third"}
 
 
-async def test_an_unchanged_file_is_not_parsed_again(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass(frozen=True)
+class NotingParser(DocumentParser):
+    parsed: list[str] = field(default_factory=list)
+
+    async def parse(self, data: bytes, *, name: str, **rest: Any) -> Document:
+        self.parsed.append(name)
+        return await super().parse(data, name=name, **rest)
+
+
+async def test_an_unchanged_file_is_not_parsed_again(shelf: Shelf, tmp_path: Path) -> None:
     await ingest(shelf, write(tmp_path, a="first", b="second"))
     write(tmp_path, b="third")
-    parsed: list[str] = []
-
-    def parsing(data: bytes, *, name: str, path: str) -> Document:
-        parsed.append(name)
-        return parse_document(data, name=name, path=path)
-
-    monkeypatch.setattr("lightspeed.retrieval.ingest.parse_document", parsing)
-    assert counts(await ingest(shelf, tmp_path)) == (0, 1, 1, 0)
-    assert parsed == ["b.md"]
+    parser = NotingParser()
+    assert counts(await ingest(shelf, tmp_path, parser=parser)) == (0, 1, 1, 0)
+    assert parser.parsed == ["b.md"]
 
 
 async def test_what_another_ingest_stores_meanwhile_is_replaced(shelf: Shelf, tmp_path: Path) -> None:

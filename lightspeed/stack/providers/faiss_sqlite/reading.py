@@ -8,8 +8,9 @@ from typing import Any
 from anyio import to_thread
 from llama_stack_api import RetrieveFileContentRequest, RetrieveFileRequest
 
-from lightspeed.documents.chunking import Chunker, estimate_tokens, heading_label, token_budget
-from lightspeed.documents.document import Document, DocumentError, parse_document
+from lightspeed.documents.chunking import Chunker, estimate_tokens, token_budget
+from lightspeed.documents.document import Document, DocumentError
+from lightspeed.documents.parsing import DocumentParser
 from lightspeed.documents.windows import WindowChunker
 from lightspeed.stack.embedding import TokenCounter, token_counter
 from lightspeed.stack.providers.faiss_sqlite.attachments import Attachment
@@ -76,6 +77,7 @@ class FileReader:
         self._inference = inference
         self._contexts = contexts
         self._max_bytes = max_bytes
+        self._parser = DocumentParser()
 
     async def read(self, job: Attachment, embedding_model: str) -> FileText:
         """Raises NoFiles, DocumentError, and what the files API or a model raises."""
@@ -90,29 +92,16 @@ class FileReader:
             RetrieveFileContentRequest(file_id=job.file_id)
         )
         counter = await token_counter(self._inference, embedding_model)
-        document, pieces = await to_thread.run_sync(
-            self._pieces,
-            bytes(content.body),
-            described.filename,
-            job.chunking,
-            counter,
-            abandon_on_cancel=True,
+        document = await self._parser.parse(
+            bytes(content.body), name=described.filename, max_bytes=self._max_bytes
         )
+        pieces = await to_thread.run_sync(_pieces, document, job.chunking, counter, abandon_on_cancel=True)
         if job.chunking["type"] == "contextual":
             pieces = await self._situated(document, pieces, job.chunking["contextual"])
         origin: dict[str, Scalar] = {"title": document.title}
         if document.url:
             origin["docs_url"] = document.url
         return FileText(described.filename, origin, tuple(pieces))
-
-    def _pieces(
-        self, data: bytes, filename: str, strategy: Mapping[str, Any], counter: TokenCounter | None
-    ) -> tuple[Document, list[Piece]]:
-        document = parse_document(data, name=filename, max_bytes=self._max_bytes)
-        chunks = _chunker(strategy, counter).chunks(document)
-        return document, [
-            Piece(chunk.text, heading_label(chunk.heading_trail), chunk.token_count) for chunk in chunks
-        ]
 
     async def _situated(
         self, document: Document, pieces: Sequence[Piece], strategy: Mapping[str, Any]
@@ -125,6 +114,11 @@ class FileReader:
             Piece(f"{context}\n\n{piece.text}" if context else piece.text, piece.heading, piece.token_count)
             for context, piece in zip(contexts, pieces, strict=True)
         ]
+
+
+def _pieces(document: Document, strategy: Mapping[str, Any], counter: TokenCounter | None) -> list[Piece]:
+    chunks = _chunker(strategy, counter).chunks(document)
+    return [Piece(chunk.text, " > ".join(chunk.heading_trail), chunk.token_count) for chunk in chunks]
 
 
 def with_attributes(

@@ -1,0 +1,86 @@
+"""Files are parsed in another process, whatever they do to it."""
+
+import zlib
+from functools import partial
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from lightspeed.documents.document import EmptyDocument, UnsupportedFormat, parse_document
+from lightspeed.documents.finding import DocumentError
+from lightspeed.documents.parsing import DocumentParser
+
+pytestmark = pytest.mark.anyio
+
+MARKDOWN = b"# Kettles\n\nThe kettle hums.\n\n## Care\n\nDescale it every forty days.\n"
+
+
+def pdf(content: bytes, *, length: int) -> bytes:
+    """One page that shows `length` bytes of text commands, compressed."""
+    packer = zlib.compressobj(9)
+    times = length // len(content)
+    stream = b"".join(packer.compress(content * 1000) for _ in range(times // 1000)) + packer.flush()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R"
+        b" /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Filter /FlateDecode /Length %d >>\nstream\n" % len(stream) + stream + b"\nendstream",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    data, places = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n" % number + body + b"\nendobj\n"
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % len(data)
+    return data + b"xref\n0 6\n0000000000 65535 f \n" + table + end
+
+
+async def test_a_document_is_the_same_as_from_this_process() -> None:
+    found = await DocumentParser().parse(MARKDOWN, name="kettle.md", path="/docs/kettle.md")
+    here = partial(parse_document, MARKDOWN, name="kettle.md", path="/docs/kettle.md")
+    assert found == await to_thread.run_sync(here)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "message"),
+    [
+        ("a.bin", b"data", UnsupportedFormat, "folder/a.bin: unsupported type .bin"),
+        ("a.md", b" \n", EmptyDocument, "folder/a.md: no text"),
+        ("a.pdf", b"%PDF-1.4 no more", DocumentError, "folder/a.pdf: broken PDF"),
+        ("a.txt", b"more than ten", DocumentError, "folder/a.txt: 13 bytes, more than the limit of 10"),
+    ],
+)
+async def test_errors_are_the_same(name: str, data: bytes, kind: type[DocumentError], message: str) -> None:
+    limit = 10 if name == "a.txt" else 1000
+    with pytest.raises(kind) as raised:
+        await DocumentParser().parse(data, name=name, path=f"folder/{name}", max_bytes=limit)
+    assert type(raised.value) is kind
+    assert str(raised.value) == message
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is bounded on Linux only")
+async def test_a_file_that_fills_the_memory_fails_alone() -> None:
+    parser = DocumentParser(memory_bytes=500_000_000)
+    bomb = pdf(b"BT /F1 9 Tf (knowledge) Tj ET ", length=60_000_000)
+    assert len(bomb) < 500_000
+    with pytest.raises(DocumentError, match=r"^bomb\.pdf: (ends its parser: .*|needs) more than 0\.5 GB"):
+        await parser.parse(bomb, name="bomb.pdf")
+    assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+
+
+async def test_a_file_that_takes_too_long_is_given_up() -> None:
+    endless = b"".join(b"# Part %d\n\nSome *words* here.\n\n" % number for number in range(200_000))
+    with pytest.raises(DocumentError, match=r"^endless\.md: cannot be read within 0\.2 s$"):
+        await DocumentParser(seconds=0.2).parse(endless, name="endless.md")
+    assert (await DocumentParser().parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+
+
+async def test_this_process_keeps_its_own_limits() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    await DocumentParser(memory_bytes=900_000_000).parse(MARKDOWN, name="kettle.md")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
