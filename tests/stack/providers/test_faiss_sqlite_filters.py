@@ -1,13 +1,18 @@
+import operator
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lightspeed.stack.providers.faiss_sqlite.store import ChunkStore
 from tests.stack.providers.faiss_sqlite_data import chunk, names, unit
 
+ORDERINGS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 ODD_KEYS = ['a"b', "a\\b", "a'b", "\n", "", "a.b", "$", "[0]", "#", "é", "💥", "\u2028", "a b", "type", "%"]
 
 CHUNKS = {
@@ -132,6 +137,21 @@ def test_a_wrong_filter_is_refused(store: ChunkStore, filters: Any, problem: str
             search()
 
 
+def test_nul_and_large_numbers_are_compared_like_others(tmp_path: Path) -> None:
+    store = ChunkStore(tmp_path / "kb", 2)
+    chunks = [
+        chunk("nul", "words", **{"version": "4\0", "a\0": "x", "n": 1e300}),
+        chunk("four", "words", version="4", n=-(2**63)),
+    ]
+    store.insert(chunks, [unit(1, 0), unit(1, 1)])
+    assert found(store, compare("eq", "version", "4\0")) == ["nul"]
+    assert found(store, compare("eq", "version", "4")) == ["four"]
+    assert found(store, compare("eq", "a\0", "x")) == ["nul"]
+    assert found(store, compare("gte", "n", 1e300)) == ["nul"]
+    assert found(store, compare("in", "n", [1e300, -(2**63)])) == ["nul", "four"]
+    store.close()
+
+
 def test_a_long_list_of_values(store: ChunkStore) -> None:
     assert found(store, compare("in", "n", list(range(5, 5000)))) == ["five"]
     assert found(store, nested(15)) == ["four"]
@@ -164,3 +184,82 @@ def test_a_filter_finds_the_nearest_of_what_it_allows(tmp_path: Path) -> None:
     expected = [str(number) for number in allowed[np.argsort(-cosine)][:5]]
     assert names(store.search_vector(query, 5, filters=compare("eq", "group", 7))) == expected
     store.close()
+
+
+KEYS = st.sampled_from(["a", 'b"', "c.d", ""])
+TEXTS = st.sampled_from(["", "x", "X", "10", "9", "true", "a\0", "\uffff", "\U0001f600"])
+NUMBERS = st.sampled_from([0, 1, -1, 1.0, 0.5, 1e300, 5e-324, 2**53 + 1, -(2**63)])
+SCALARS = TEXTS | NUMBERS | st.booleans()
+COMPARISONS = (
+    st.builds(compare, st.sampled_from(["eq", "ne"]), KEYS, SCALARS)
+    | st.builds(compare, st.sampled_from(["in", "nin"]), KEYS, st.lists(SCALARS, max_size=3))
+    | st.builds(compare, st.sampled_from(list(ORDERINGS)), KEYS, TEXTS | NUMBERS)
+)
+FILTERS = st.recursive(
+    COMPARISONS,
+    lambda parts: st.fixed_dictionaries(
+        {"type": st.sampled_from(["and", "or"]), "filters": st.lists(parts, min_size=1, max_size=3)}
+    ),
+    max_leaves=6,
+)
+
+
+def allows(filters: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """What a filter means, in Python."""
+    kind = filters["type"]
+    if kind in ("and", "or"):
+        parts = [allows(part, metadata) for part in filters["filters"]]
+        return all(parts) if kind == "and" else any(parts)
+    if kind in ("ne", "nin"):
+        return not allows({**filters, "type": "eq" if kind == "ne" else "in"}, metadata)
+    stored = metadata.get(filters["key"])
+    wanted = filters["value"] if kind == "in" else [filters["value"]]
+    return any(
+        kind_of(value) is kind_of(stored) and ORDERINGS.get(kind, operator.eq)(stored, value)
+        for value in wanted
+    )
+
+
+def kind_of(value: Any) -> type:
+    return float if type(value) is int else type(value)
+
+
+@pytest.fixture(scope="module", params=["exact", "approximate"])
+def varied(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ChunkStore, dict[str, dict[str, Any]]]]:
+    """A store of chunks with all kinds of metadata, some of which were deleted, and the others' metadata."""
+    random = Random(1)
+    values = ["", "x", "X", "10", "9", "true", "a\0", "\uffff", "\U0001f600", 0, 1, 0.5, 1e300, 2**53 + 1]
+    metadata = {
+        f"{n}": {
+            key: random.choice([*values, True, False]) for key in random.sample(["a", 'b"', "c.d", ""], 2)
+        }
+        for n in range(200)
+    }
+    store = ChunkStore(tmp_path_factory.mktemp("varied") / "kb", 4)
+    chunks = [chunk(name, "same words", **one) for name, one in metadata.items()]
+    store.insert(chunks, np.random.default_rng(2).standard_normal((len(chunks), 4)))
+    if request.param == "approximate":
+        store.build_index()
+    store.delete_chunks([name for name in metadata if int(name) % 7 == 0])
+    yield store, {name: one for name, one in metadata.items() if int(name) % 7}
+    store.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(filters=FILTERS)
+def test_every_search_finds_what_a_filter_allows(
+    varied: tuple[ChunkStore, dict[str, dict[str, Any]]], filters: dict[str, Any]
+) -> None:
+    store, metadata = varied
+    expected = sorted(name for name, one in metadata.items() if allows(filters, one))
+    for search in (
+        store.search_vector(unit(1, 2, 3, 4), 200, filters=filters),
+        store.search_keyword("words", 200, filters=filters),
+        store.search_hybrid("words", unit(1, 2, 3, 4), 200, filters=filters),
+    ):
+        assert sorted(names(search)) == expected
+        scores = [one.score for one in search]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 1 for score in scores)

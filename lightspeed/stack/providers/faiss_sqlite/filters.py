@@ -13,6 +13,7 @@ strings by code point.
 # ruff: noqa: S608 (what is put into SQL are constants; values are parameters)
 
 import json
+import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,13 +120,19 @@ def _by_kind(
             booleans.append(value)
         elif isinstance(value, str):
             texts.append(storable(value))
-        elif isinstance(value, int | float) and -(2**63) < value < 2**63:
+        elif _is_number(value):
             numbers.append(value)
         else:
             raise ValueError(
                 f"The filter on '{key}' compares strings, numbers and booleans, not {_shown(value)}."
             )
     return texts, numbers, booleans
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def _field(key: str) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ Clients of the stack expect scalars only, so that nothing else is kept as it is:
 
 - null, NaN and infinity are dropped, as if the key were missing,
 - lists and objects become their JSON text, anything else its `str`,
-- keys become strings; half surrogates, which no file can hold, become question marks.
+- keys become strings; half surrogates, which no file can hold, and NUL become question marks.
 """
 
 import json
@@ -30,7 +30,8 @@ def sanitized(metadata: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def storable(text: str) -> str:
-    """The text without half surrogates, which cannot be written as UTF-8."""
+    """The text without half surrogates, which cannot be written as UTF-8, and without NUL, where SQLite's JSON ends it."""
+    text = text.replace("\0", "?")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -45,7 +46,7 @@ def encoded(metadata: Mapping[str, Scalar]) -> str:
 
 def storable_name(value: Any) -> str | None:
     """A string that can name a chunk, document or file; None for anything else."""
-    usable = isinstance(value, str) and value and "\0" not in value and storable(value) == value
+    usable = isinstance(value, str) and value and storable(value) == value
     return value if usable else None
 
 
