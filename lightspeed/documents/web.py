@@ -63,13 +63,11 @@ class PageReader:
         allow_private: bool = False,
         max_bytes: int = MAX_BYTES,
         seconds: float = 120.0,
-        parser: DocumentParser | None = None,
     ) -> None:
         self._hosts = frozenset(normal_host(host) for host in hosts)
         self._allow_private = allow_private
         self._max_bytes = max_bytes
         self._seconds = seconds
-        self._parser = parser or DocumentParser()
 
     def check(self, address: str) -> str:
         """The address as it names the document.
@@ -78,7 +76,7 @@ class PageReader:
         """
         return str(self._checked(address))
 
-    async def read(self, address: str) -> Document:
+    async def read(self, address: str, parser: DocumentParser) -> Document:
         """One page as a document, named by its address. Raises DocumentError."""
         url = self._checked(address)
         try:
@@ -90,12 +88,10 @@ class PageReader:
             if error.path == str(url):
                 raise
             raise DocumentError(str(url), f"leads to {error}") from None
-        file_name, charset = _format_and_charset(final, response)
+        file_name, charset = await to_thread.run_sync(_format_and_charset, final, response)
         if charset:
             data = _utf8(data, charset)
-        document = await self._parser.parse(
-            data, name=str(url), file_name=file_name, max_bytes=self._max_bytes
-        )
+        document = await parser.parse(data, name=str(url), file_name=file_name, max_bytes=self._max_bytes)
         return document if document.url else replace(document, url=str(final))
 
     def _checked(self, address: str) -> httpx.URL:

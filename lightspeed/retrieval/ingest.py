@@ -143,7 +143,8 @@ class Ingester:
         for root in synced_roots:
             run.earlier[root] = frozenset(await self._stores.documents_under(store, _ROOT_KEY, root))
         try:
-            await self._read_and_store(sources, run)
+            async with self._parser:
+                await self._read_and_store(sources, run)
         except BaseExceptionGroup as group:
             cause = _only(group)
             raise cause from cause.__cause__
@@ -192,7 +193,7 @@ class Ingester:
             if isinstance(source, SourceFile):
                 document = await self._changed_file(source, run)
             else:
-                document = await self._pages.read(source)
+                document = await self._pages.read(source, self._parser)
                 if not run.is_new(document.id, document.content_hash):
                     document = None
         except (UnsupportedFormat, EmptyDocument) as error:

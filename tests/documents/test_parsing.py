@@ -1,18 +1,32 @@
 """Files are parsed in another process, whatever they do to it."""
 
+import pickle
+import subprocess
+import sys
 import zlib
 from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 
 from lightspeed.documents.document import EmptyDocument, UnsupportedFormat, parse_document
 from lightspeed.documents.finding import DocumentError
 from lightspeed.documents.parsing import DocumentParser
+from lightspeed.documents.parsing_process import LENGTH, framed
 
 pytestmark = pytest.mark.anyio
 
+PRINTING = """
+parse = p.parse_document
+def printing(**request):
+    print("from Python", flush=True)
+    os.write(1, b"from a library")
+    return parse(**request)
+p.parse_document = printing
+p._main()
+"""
 MARKDOWN = b"# Kettles\n\nThe kettle hums.\n\n## Care\n\nDescale it every forty days.\n"
 
 
@@ -39,7 +53,8 @@ def pdf(content: bytes, *, length: int) -> bytes:
 
 
 async def test_a_document_is_the_same_as_from_this_process() -> None:
-    found = await DocumentParser().parse(MARKDOWN, name="kettle.md", path="/docs/kettle.md")
+    async with DocumentParser() as parser:
+        found = await parser.parse(MARKDOWN, name="kettle.md", path="/docs/kettle.md")
     here = partial(parse_document, MARKDOWN, name="kettle.md", path="/docs/kettle.md")
     assert found == await to_thread.run_sync(here)
 
@@ -55,32 +70,62 @@ async def test_a_document_is_the_same_as_from_this_process() -> None:
 )
 async def test_errors_are_the_same(name: str, data: bytes, kind: type[DocumentError], message: str) -> None:
     limit = 10 if name == "a.txt" else 1000
-    with pytest.raises(kind) as raised:
-        await DocumentParser().parse(data, name=name, path=f"folder/{name}", max_bytes=limit)
+    async with DocumentParser() as parser:
+        with pytest.raises(kind) as raised:
+            await parser.parse(data, name=name, path=f"folder/{name}", max_bytes=limit)
     assert type(raised.value) is kind
     assert str(raised.value) == message
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is bounded on Linux only")
 async def test_a_file_that_fills_the_memory_fails_alone() -> None:
-    parser = DocumentParser(memory_bytes=500_000_000)
     bomb = pdf(b"BT /F1 9 Tf (knowledge) Tj ET ", length=60_000_000)
     assert len(bomb) < 500_000
-    with pytest.raises(DocumentError, match=r"^bomb\.pdf: (ends its parser: .*|needs) more than 0\.5 GB"):
-        await parser.parse(bomb, name="bomb.pdf")
-    assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+    async with DocumentParser(memory_bytes=500_000_000) as parser:
+        with pytest.raises(DocumentError, match=r"^bomb\.pdf: (ends its parser: .*|needs) more than 0\.5 GB"):
+            await parser.parse(bomb, name="bomb.pdf")
+        assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
 
 
 async def test_a_file_that_takes_too_long_is_given_up() -> None:
     endless = b"".join(b"# Part %d\n\nSome *words* here.\n\n" % number for number in range(200_000))
-    with pytest.raises(DocumentError, match=r"^endless\.md: cannot be read within 0\.2 s$"):
-        await DocumentParser(seconds=0.2).parse(endless, name="endless.md")
-    assert (await DocumentParser().parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+    async with DocumentParser(seconds=2) as parser:
+        with pytest.raises(DocumentError, match=r"^endless\.md: cannot be read within 2 s$"):
+            await parser.parse(endless, name="endless.md")
+    async with DocumentParser() as parser:
+        assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
 
 
-async def test_this_process_keeps_its_own_limits() -> None:
-    import resource
+async def test_the_process_serves_one_file_after_the_other_and_ends_with_the_context() -> None:
+    parser = DocumentParser()
+    async with parser:
+        for number in range(20):
+            assert (await parser.parse(b"# T%d\n\ntext" % number, name="a.md")).title == f"T{number}"
+        process = parser._process
+        assert process is not None
+        assert process.returncode is None
+    assert process.returncode is not None
 
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    await DocumentParser(memory_bytes=900_000_000).parse(MARKDOWN, name="kettle.md")
-    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+async def test_one_that_waits_for_a_file_may_be_cancelled() -> None:
+    async with DocumentParser() as parser:
+        with anyio.move_on_after(0):
+            await parser.parse(MARKDOWN, name="kettle.md")
+        assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+
+
+def test_what_a_parser_prints_does_not_stand_among_the_answers() -> None:
+    asked, told = framed({"data": MARKDOWN, "name": "kettle.md"}), b""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import lightspeed.documents.parsing_process as p, os\n{PRINTING}",
+            "2000000000",
+        ],
+        input=asked,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert pickle.loads(told[LENGTH.size :]).title == "Kettles"

@@ -20,6 +20,7 @@ from lightspeed.documents.document import (
     UnsupportedFormat,
     document_id,
 )
+from lightspeed.documents.parsing import DocumentParser
 from lightspeed.documents.web import PageReader
 from tests.storage.certificates import Authority
 
@@ -91,14 +92,19 @@ def reader(*hosts: str, **options: Any) -> PageReader:
     return PageReader(hosts or ("127.0.0.1",), **{"allow_private": True, **options})
 
 
+async def read(pages: PageReader, address: str) -> Document:
+    async with DocumentParser() as parser:
+        return await pages.read(address, parser)
+
+
 async def read_one(serve: Serve, answer: Answer, path: str = "page", **options: Any) -> Document:
     site = serve(**{path: answer})
-    return await reader(**options).read(f"http://127.0.0.1:{site.port}/{path}")
+    return await read(reader(**options), f"http://127.0.0.1:{site.port}/{path}")
 
 
 async def refused(pages: PageReader, address: str) -> str:
     with pytest.raises(DocumentError) as caught:
-        await pages.read(address)
+        await read(pages, address)
     assert "\n" not in str(caught.value)
     return caught.value.cause
 
@@ -106,7 +112,7 @@ async def refused(pages: PageReader, address: str) -> str:
 async def test_a_page_becomes_a_document_named_by_its_address(serve: Serve) -> None:
     site = serve(page=Answer())
     address = f"http://127.0.0.1:{site.port}/page"
-    found = await reader().read(f"{address}#part")
+    found = await read(reader(), f"{address}#part")
     assert (found.name, found.url, found.title) == (address, address, "Setup")
     assert found.id == document_id(reader().check(f"{address}#other"))
     assert [section.text for section in found.sections] == ["Run it."]
@@ -170,7 +176,7 @@ async def test_redirects_are_followed_to_allowed_hosts_only(serve: Serve) -> Non
         metadata=Answer(b"", {"Location": "http://169.254.169.254/latest"}, 302),
     )
     base = f"http://127.0.0.1:{site.port}"
-    found = await reader().read(f"{base}/old")
+    found = await read(reader(), f"{base}/old")
     assert (found.name, found.url) == (f"{base}/old", f"{base}/page")
     assert await refused(reader(), f"{base}/other") == (
         f"leads to http://localhost:{site.port}/page: the host is not allowed (--allow-url localhost)"
@@ -215,7 +221,7 @@ async def test_private_addresses_need_the_option(serve: Serve) -> None:
     for host in ("127.0.0.1", "localhost"):
         address = f"http://{host}:{site.port}/page"
         assert "--allow-private" in await refused(reader(host, allow_private=False), address)
-        assert (await reader(host).read(address)).title == "Setup"
+        assert (await read(reader(host), address)).title == "Setup"
     assert [host for _, host in site.asked] == [f"127.0.0.1:{site.port}", f"localhost:{site.port}"]
 
 
@@ -237,7 +243,7 @@ async def test_a_name_is_resolved_once_and_the_checked_address_is_used(
 ) -> None:
     site = serve(page=Answer())
     asked = resolving(monkeypatch, ["127.0.0.1"])
-    found = await reader("Docs.Example.com.").read(f"http://docs.example.com:{site.port}/page")
+    found = await read(reader("Docs.Example.com."), f"http://docs.example.com:{site.port}/page")
     assert found.title == "Setup"
     assert asked == ["docs.example.com"]
     assert site.asked == [("/page", f"docs.example.com:{site.port}")]
@@ -266,7 +272,7 @@ async def test_certificates_are_checked_against_the_name(
     site = serve(tmp_path / "server.pem", page=Answer())
     assert "no connection" in await refused(reader(), f"https://127.0.0.1:{site.port}/page")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    assert (await reader().read(f"https://127.0.0.1:{site.port}/page")).title == "Setup"
+    assert (await read(reader(), f"https://127.0.0.1:{site.port}/page")).title == "Setup"
     # The same machine under a name that is not in its certificate.
     resolving(monkeypatch, ["127.0.0.1"])
     other = await refused(reader("docs.example.com"), f"https://docs.example.com:{site.port}/page")

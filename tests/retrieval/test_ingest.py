@@ -3,7 +3,6 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +123,10 @@ async def test_files_are_stored_then_skipped_then_replaced(shelf: Shelf, tmp_pat
     assert shelf.texts() == {"a.md": "first", "b.md": "third"}
 
 
-@dataclass(frozen=True)
 class NotingParser(DocumentParser):
-    parsed: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.parsed: list[str] = []
 
     async def parse(self, data: bytes, *, name: str, **rest: Any) -> Document:
         self.parsed.append(name)

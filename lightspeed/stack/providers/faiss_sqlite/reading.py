@@ -77,7 +77,6 @@ class FileReader:
         self._inference = inference
         self._contexts = contexts
         self._max_bytes = max_bytes
-        self._parser = DocumentParser()
 
     async def read(self, job: Attachment, embedding_model: str) -> FileText:
         """Raises NoFiles, DocumentError, and what the files API or a model raises."""
@@ -92,9 +91,10 @@ class FileReader:
             RetrieveFileContentRequest(file_id=job.file_id)
         )
         counter = await token_counter(self._inference, embedding_model)
-        document = await self._parser.parse(
-            bytes(content.body), name=described.filename, max_bytes=self._max_bytes
-        )
+        async with DocumentParser() as parser:
+            document = await parser.parse(
+                bytes(content.body), name=described.filename, max_bytes=self._max_bytes
+            )
         pieces = await to_thread.run_sync(_pieces, document, job.chunking, counter, abandon_on_cancel=True)
         if job.chunking["type"] == "contextual":
             pieces = await self._situated(document, pieces, job.chunking["contextual"])
