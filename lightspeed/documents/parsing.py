@@ -18,7 +18,7 @@ from lightspeed.documents.finding import DocumentError
 from lightspeed.documents.parsing_process import LENGTH, Answer, framed
 
 _GIGABYTE = 1_000_000_000
-_GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
+_GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OSError)
 
 
 class DocumentParser:

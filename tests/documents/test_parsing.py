@@ -87,6 +87,14 @@ async def test_a_file_that_fills_the_memory_fails_alone() -> None:
         assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is bounded on Linux only")
+@pytest.mark.parametrize("size", [10, 40_000_000])
+async def test_a_process_that_ends_before_it_has_read_the_file(size: int) -> None:
+    async with DocumentParser(memory_bytes=20_000_000) as parser:
+        with pytest.raises(DocumentError, match=r"^a\.txt: ends its parser: .* 0\.02 GB of memory$"):
+            await parser.parse(b"x" * size, name="a.txt")
+
+
 async def test_a_file_that_takes_too_long_is_given_up() -> None:
     endless = b"".join(b"# Part %d\n\nSome *words* here.\n\n" % number for number in range(200_000))
     async with DocumentParser(seconds=2) as parser:
