@@ -15,10 +15,12 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from lightspeed.documents.document import MAX_BYTES, Document
 from lightspeed.documents.finding import DocumentError
-from lightspeed.documents.parsing_process import LENGTH, Answer, framed
+from lightspeed.documents.parsing_process import LENGTH, Answer
+from lightspeed.errors import Unavailable
 
 _GIGABYTE = 1_000_000_000
-_GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OSError)
+_LONGEST_ANSWER = 4 * MAX_BYTES
+_GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, ConnectionError)
 
 
 class DocumentParser:
@@ -52,59 +54,63 @@ class DocumentParser:
         file_name: str | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> Document:
-        """As `parse_document`, without blocking. Raises DocumentError."""
+        """As `parse_document`, without blocking. Raises DocumentError, and Unavailable where no process can start."""
         shown = path or name
-        request = await to_thread.run_sync(
-            framed,
-            {"data": data, "name": name, "path": shown, "file_name": file_name, "max_bytes": max_bytes},
-        )
+        request = {"data": data, "name": name, "path": shown, "file_name": file_name, "max_bytes": max_bytes}
+        encoded = await to_thread.run_sync(pickle.dumps, request)
         async with self._one_at_a_time:
-            try:
-                with anyio.fail_after(self._seconds):
-                    encoded = await self._answer(request)
-            except TimeoutError:
-                await self._end()
-                raise DocumentError(shown, f"cannot be read within {self._seconds:g} s") from None
-            except _GONE:
-                await self._end()
-                raise DocumentError(
-                    shown, f"ends its parser: it is damaged, or needs more than {self._memory} of memory"
-                ) from None
-            except BaseException:
-                await self._end()
-                raise
-        answer: Answer = await to_thread.run_sync(pickle.loads, encoded)
+            answer = await self._answer_to(encoded, shown)
         if isinstance(answer, Document):
             return answer
-        if answer is None:
-            raise DocumentError(shown, f"needs more than {self._memory} of memory to be read")
         kind, shown, cause = answer
         raise kind(shown, cause)
+
+    async def _answer_to(self, request: bytes, shown: str) -> Document | tuple[type[DocumentError], str, str]:
+        """What earlier files have left in the process shall harm none: the second attempt has a fresh one."""
+        for fresh in (self._process is None, True):
+            process = self._process or await self._started()
+            self._process = process
+            answered = False
+            try:
+                with anyio.fail_after(self._seconds):
+                    answer = await _exchanged(process, request)
+                answered = answer is not None
+            except TimeoutError:
+                raise DocumentError(shown, f"cannot be read within {self._seconds:g} s") from None
+            except _TooLong:
+                raise DocumentError(shown, "holds too much text") from None
+            except _GONE:
+                if fresh:
+                    raise DocumentError(
+                        shown, f"ends its parser: it is damaged, or needs more than {self._memory} of memory"
+                    ) from None
+            finally:
+                if not answered:
+                    await self._end()
+            if answered and answer is not None:
+                return answer
+            if fresh:
+                break
+        raise DocumentError(shown, f"needs more than {self._memory} of memory to be read")
 
     @property
     def _memory(self) -> str:
         return f"{self._memory_bytes / _GIGABYTE:g} GB"
 
-    async def _answer(self, request: bytes) -> bytes:
-        if self._process is None:
-            self._process = await self._started()
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        await process.stdin.send(request)
-        stream = BufferedByteReceiveStream(process.stdout)
-        (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
-        return await stream.receive_exactly(length)
-
     async def _started(self) -> Process:
-        return await anyio.open_process(
-            [sys.executable, "-m", "lightspeed.documents.parsing_process", str(self._memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # It imports from where this process does, wherever that was started.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        module = "lightspeed.documents.parsing_process"
+        try:
+            return await anyio.open_process(
+                # -P: what stands in the folder of the user is not imported.
+                [sys.executable, "-P", "-m", module, str(self._memory_bytes), str(self._seconds)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # It imports from where this process does, wherever that was started.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        except OSError as error:
+            raise Unavailable(f"No process for reading documents can be started: {error.strerror}") from error
 
     async def _end(self) -> None:
         process, self._process = self._process, None
@@ -113,3 +119,21 @@ class DocumentParser:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.aclose()
+
+
+class _TooLong(Exception):
+    """The answer is longer than this process shall hold."""
+
+
+async def _exchanged(process: Process, request: bytes) -> Answer:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdin.send(LENGTH.pack(len(request)))
+    await process.stdin.send(request)
+    stream = BufferedByteReceiveStream(process.stdout)
+    (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
+    if length > _LONGEST_ANSWER:
+        raise _TooLong
+    encoded = await stream.receive_exactly(length)
+    answer: Answer = await to_thread.run_sync(pickle.loads, encoded)
+    return answer

@@ -1,6 +1,7 @@
 """Files are parsed in another process, whatever they do to it."""
 
 import pickle
+import signal
 import subprocess
 import sys
 import zlib
@@ -14,7 +15,8 @@ from anyio import to_thread
 from lightspeed.documents.document import EmptyDocument, UnsupportedFormat, parse_document
 from lightspeed.documents.finding import DocumentError
 from lightspeed.documents.parsing import DocumentParser
-from lightspeed.documents.parsing_process import LENGTH, framed
+from lightspeed.documents.parsing_process import LENGTH
+from lightspeed.errors import Unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +27,7 @@ def printing(**request):
     os.write(1, b"from a library")
     return parse(**request)
 p.parse_document = printing
-p._main()
+p._main(2_000_000_000, 60)
 """
 MARKDOWN = b"# Kettles\n\nThe kettle hums.\n\n## Care\n\nDescale it every forty days.\n"
 
@@ -115,15 +117,59 @@ async def test_the_process_serves_one_file_after_the_other_and_ends_with_the_con
     assert process.returncode is not None
 
 
-async def test_one_that_waits_for_a_file_may_be_cancelled() -> None:
+async def test_who_waits_for_a_file_may_be_cancelled() -> None:
+    endless = b"".join(b"# Part %d\n\nSome *words* here.\n\n" % number for number in range(200_000))
     async with DocumentParser() as parser:
-        with anyio.move_on_after(0):
-            await parser.parse(MARKDOWN, name="kettle.md")
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: parser.parse(endless, name="endless.md"))
+            while (process := parser._process) is None:  # noqa: ASYNC110 (nothing tells)
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        assert process.returncode is not None
         assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
 
 
+async def test_a_process_that_has_gone_since_the_last_file_is_replaced() -> None:
+    async with DocumentParser() as parser:
+        await parser.parse(MARKDOWN, name="kettle.md")
+        process = parser._process
+        assert process is not None
+        process.kill()
+        await process.wait()
+        assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+
+
+async def test_modules_in_the_folder_of_the_user_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await anyio.Path(tmp_path / "pickle.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    async with DocumentParser() as parser:
+        assert (await parser.parse(MARKDOWN, name="kettle.md")).title == "Kettles"
+
+
+async def test_a_process_that_cannot_start_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with DocumentParser() as parser:
+        with pytest.raises(Unavailable, match="No such file or directory"):
+            await parser.parse(MARKDOWN, name="kettle.md")
+
+
+def test_a_process_whose_parent_has_gone_ends_by_itself() -> None:
+    endless = b"".join(b"# Part %d\n\nSome *words* here.\n\n" % number for number in range(200_000))
+    asked = pickle.dumps({"data": endless, "name": "endless.md"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "lightspeed.documents.parsing_process", "2000000000", "-9"],
+        input=LENGTH.pack(len(asked)) + asked,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (-signal.SIGALRM, b"")
+
+
 def test_what_a_parser_prints_does_not_stand_among_the_answers() -> None:
-    asked, told = framed({"data": MARKDOWN, "name": "kettle.md"}), b""
+    asked = pickle.dumps({"data": MARKDOWN, "name": "kettle.md"})
     told = subprocess.run(
         [
             sys.executable,
@@ -131,7 +177,7 @@ def test_what_a_parser_prints_does_not_stand_among_the_answers() -> None:
             f"import lightspeed.documents.parsing_process as p, os\n{PRINTING}",
             "2000000000",
         ],
-        input=asked,
+        input=LENGTH.pack(len(asked)) + asked,
         capture_output=True,
         check=True,
         timeout=60,
