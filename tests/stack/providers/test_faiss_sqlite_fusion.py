@@ -97,24 +97,30 @@ def test_a_chunk_found_by_words_only_gets_its_cosine_too(tmp_path: Path) -> None
     store.close()
 
 
-def test_a_chunk_that_is_near_has_its_words_weighed_however_many_hold_them_better(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "filters"), [("needle", None), ("rare needle", {"type": "eq", "key": "kind", "value": "good"})]
+)
+def test_a_chunk_that_is_near_has_its_words_weighed_however_many_hold_them_better(
+    tmp_path: Path, text: str, filters: dict[str, str] | None
+) -> None:
     """Neither search alone looks at so many chunks."""
     store = ChunkStore(tmp_path / "kb", 2)
-    near, others = 5, 300
-    store.insert([chunk(f"near{number}", "far away words") for number in range(near)], [unit(1, 0)] * near)
-    store.insert(
-        [chunk(f"other{number}", "needle needle thread") for number in range(others)], [unit(0, 1)] * others
+    wanted = f"a needle {'among other things ' * 9}"
+    for name, content, count, vector in (
+        ("near", "far away words", 5, unit(1, 0)),
+        ("other", "needle needle thread", 300, unit(0, 1)),
+        ("hay", "only hay", 1000, unit(-1, 0)),
+        ("wanted", wanted, 1, unit(1, 0.01)),
+    ):
+        chunks = [chunk(f"{name}{number}", content, kind="good") for number in range(count)]
+        store.insert(chunks, [vector] * count)
+    store.insert([chunk(f"bad{number}", "rare", kind="bad") for number in range(50)], [unit(-1, 0)] * 50)
+    assert "wanted0" not in names(store.search_keyword(text, 200, filters=filters))
+    (first, *_) = store.search_hybrid(
+        text, unit(1, 0), 5, filters=filters, fusion=Fusion("linear", alpha=0.6)
     )
-    store.insert([chunk(f"hay{number}", "only hay") for number in range(1000)], [unit(-1, 0)] * 1000)
-    store.insert([chunk("wanted", f"a needle {'among other things ' * 9}")], [unit(1, 0.01)])
-    assert "wanted" not in names(store.search_keyword("needle", 200))
-    (first, *_) = store.search_hybrid("needle", unit(1, 0), 5, fusion=Fusion("linear", alpha=0.6))
-    assert first.chunk.id == "wanted"
-    (by_words,) = [
-        found.score for found in store.search_keyword("needle", others + 1) if found.chunk.id == "wanted"
-    ]
-    (by_meaning,) = [
-        found.score for found in store.search_vector(unit(1, 0), near + 1) if found.chunk.id == "wanted"
-    ]
-    assert first.score == pytest.approx(0.6 * by_meaning + 0.4 * by_words)
+    assert first.chunk.id == "wanted0"
+    words = {one.chunk.id: one.score for one in store.search_keyword(text, 400, filters=filters)}
+    meaning = {one.chunk.id: one.score for one in store.search_vector(unit(1, 0), 6)}
+    assert first.score == pytest.approx(0.6 * meaning["wanted0"] + 0.4 * words["wanted0"])
     store.close()

@@ -59,6 +59,11 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def only(self, positions: Positions) -> "Ranking":
+        """What is at some of the positions."""
+        chosen = np.isin(self.positions, positions)
+        return Ranking(self.positions[chosen], self.scores[chosen])
+
     def extended(self, positions: Positions, scores: Scores) -> "Ranking":
         """One ranking with others that are not in this one."""
         return ranking(

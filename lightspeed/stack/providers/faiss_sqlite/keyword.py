@@ -2,12 +2,12 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-from lightspeed.stack.providers.faiss_sqlite.chunks import Positions, Ranking, Scores, ranking
+from lightspeed.stack.providers.faiss_sqlite.chunks import Positions, Ranking, ranking
 from lightspeed.stack.providers.faiss_sqlite.terms import is_half_a_pair, query_terms
 
 # FTS5 takes 1.5 µs for each chunk that holds a term and is ranked, 0.04 µs to count it. So rare terms
@@ -32,6 +32,7 @@ _OFTEN = 1_000
 _HALF = 20.0
 
 _BEST = "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?"
+_ALL = "SELECT rowid, -bm25(terms) FROM terms WHERE terms MATCH ?"
 _ALLOWED = (
     "SELECT rowid, -bm25(terms) FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? AND allowed(rowid)"
 )
@@ -53,17 +54,17 @@ class KeywordSearch:
         self,
         connection: sqlite3.Connection,
         text: str,
-        limit: int,
+        limit: int | None,
         allowed: Positions | None = None,
         share: float = 1.0,
     ) -> Ranking:
         """The best chunks for a question or a list of words; nothing in `text` is syntax.
 
-        `allowed` are sorted, and `share` says how many of all chunks they are, from 0 to 1. The score of a
+        Without a limit all that are ranked, which are thousands. `allowed` are sorted, and `share` says how many of all chunks they are, from 0 to 1. The score of a
         chunk with the BM25 value b is b / (b + 20).
         """
         if allowed is not None and not len(allowed):
-            return ranking(np.empty(0, np.int64), np.empty(0), limit)
+            return ranking(np.empty(0, np.int64), np.empty(0), 0)
         terms = self._terms(connection, text)
         budget = _CHOSEN_CHUNKS if allowed is None else _CHOSEN_CHUNKS / (share + _PASSED_OVER)
         found: list[tuple[int, float]] = []
@@ -73,18 +74,9 @@ class KeywordSearch:
             terms = terms[len(choosing) :]
             found = _found(connection, _expression(choosing, _within(terms, _WEIGHED_CHUNKS)), limit, allowed)
             seen += sum(count for count, _ in choosing)
-        return ranking(*_scored(found), limit)
-
-    def scores(self, connection: sqlite3.Connection, text: str, positions: Positions) -> Scores:
-        """The scores of given chunks (sorted positions); 0 for one without any of the words that choose chunks."""
-        scores = np.zeros(len(positions))
-        terms = self._terms(connection, text)
-        if terms and len(positions):
-            choosing = _within(terms, _CHOSEN_CHUNKS) or terms[:1]
-            expression = _expression(choosing, _within(terms[len(choosing) :], _WEIGHED_CHUNKS))
-            found, values = _scored(_found(connection, expression, len(positions), positions))
-            scores[np.searchsorted(positions, found)] = values
-        return scores
+        positions = np.array([position for position, _ in found], np.int64)
+        weights = np.array([weight for _, weight in found], np.float64)
+        return ranking(positions, weights / (weights + _HALF), len(found) if limit is None else limit)
 
     def _terms(self, connection: sqlite3.Connection, text: str) -> _Terms:
         """The words of a text that some chunk holds, the rarest first."""
@@ -103,7 +95,8 @@ class KeywordSearch:
                 self._counts = {}
                 self._counted_at = changes
             elif changes != self._changes:
-                self._counts = {word: count for word, count in self._counts.items() if count > _OFTEN}
+                # Other searches may be adding to them.
+                self._counts = {word: count for word, count in list(self._counts.items()) if count > _OFTEN}
             self._generation, self._changes = generation, changes
             known = self._counts
         for word in words:
@@ -114,19 +107,15 @@ class KeywordSearch:
 
 
 def _found(
-    connection: sqlite3.Connection, expression: str, limit: int, allowed: Positions | None
+    connection: sqlite3.Connection, expression: str, limit: int | None, allowed: Positions | None
 ) -> list[tuple[int, float]]:
+    if allowed is None and limit is None:
+        return connection.execute(_ALL, (expression,)).fetchall()
     if allowed is None:
         return connection.execute(_BEST, (expression, limit)).fetchall()
     first, last = int(allowed[0]), int(allowed[-1])
     with _function_allowed(connection, allowed - first, first):
         return connection.execute(_ALLOWED, (expression, first, last)).fetchall()
-
-
-def _scored(found: Sequence[tuple[int, float]]) -> tuple[Positions, Scores]:
-    positions = np.array([position for position, _ in found], np.int64)
-    weights = np.array([weight for _, weight in found], np.float64)
-    return positions, weights / (weights + _HALF)
 
 
 @contextmanager

@@ -127,6 +127,9 @@ class ChunkStore:
         """The chunks that hold words of `text`, by BM25; in `text` nothing is syntax."""
 
         def search() -> Ranking:
+            if filters:
+                # What is remembered of filters counts only as long as positions mean the same chunks.
+                self.refresh()
             allowed = self._allowed_by(filters)
             with self._database.read() as connection:
                 return self._keyword.search(connection, text, limit, allowed, self._share(allowed))
@@ -153,17 +156,15 @@ class ChunkStore:
             allowed = self._allowed_by(filters)
             near = self._index.search(query, found, allowed)
             with self._database.read() as connection:
-                words = self._keyword.search(connection, text, found, allowed, self._share(allowed))
-                if method.method == "linear":
-                    # Each chunk that one of them found has its score in both.
-                    unseen, vectors = rows.vectors_at(
-                        connection, np.setdiff1d(words.positions, near.positions), self.dimension
-                    )
-                    unread = np.setdiff1d(near.positions, words.positions)
-                    read = self._keyword.scores(connection, text, unread)
-                    near = near.extended(unseen, cosines(query, vectors))
-                    words = words.extended(unread, read)
-            return fuse(near, words, method, limit)
+                if method.method != "linear":
+                    words = self._keyword.search(connection, text, found, allowed, self._share(allowed))
+                    return fuse(near, words, method, limit)
+                # Each chunk that one of them found has its score in both.
+                words = self._keyword.search(connection, text, None, allowed, self._share(allowed))
+                unseen = np.setdiff1d(words.positions[:found], near.positions)
+                positions, vectors = rows.vectors_at(connection, unseen, self.dimension)
+            near = near.extended(positions, cosines(query, vectors))
+            return fuse(near, words.only(near.positions), method, limit)
 
         return self._found(search, limit, score_threshold)
 
@@ -265,11 +266,9 @@ class ChunkStore:
         return query
 
     def _allowed_by(self, filters: Filters | None) -> Positions | None:
-        """Sorted positions, None for all."""
+        """Sorted positions, None for all; as of the last refresh."""
         if not filters:
             return None
-        # What is remembered of filters counts only as long as positions mean the same chunks.
-        self.refresh()
         return self._allowed.positions(filters, live=self._index.live, resets=self._index.resets)
 
     def _share(self, allowed: Positions | None) -> float:
