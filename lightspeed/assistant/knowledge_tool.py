@@ -13,6 +13,7 @@ from lightspeed.retrieval.search import KnowledgeSearch
 from lightspeed.tools.tool import ToolOutcome
 
 _CALL_OVERHEAD = 64  # tokens of a call and of what a chat template puts around its result
+_SMALLEST_ROOM = 100  # tokens; in less there is little more than the title of a passage
 _NO_ROOM = "There is no room for more passages: answer with what has been found."
 
 
@@ -66,6 +67,8 @@ class KnowledgeTool:
         # What one call leaves of the room is what the next one has.
         async with self._one_at_a_time:
             self._take(_CALL_OVERHEAD)
+            if self.room is not None and self.room < _SMALLEST_ROOM:
+                return ToolOutcome("completed", "", _NO_ROOM)
             chunks = await self._search.for_tool(_query(arguments), self.stores, self._portal, room=self.room)
             self._take(sum(map(passage_tokens, chunks)))
         self.found.extend(chunks)
@@ -82,7 +85,7 @@ class KnowledgeTool:
         return ToolOutcome(
             "completed",
             json.dumps({"results": results}) if results else "",
-            passages_text(chunks) if chunks else _NO_ROOM if self.room == 0 else "Nothing was found.",
+            passages_text(chunks) if chunks else "Nothing was found.",
         )
 
     def _take(self, tokens: int) -> None:

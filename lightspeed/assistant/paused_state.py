@@ -31,6 +31,7 @@ class PausedState:
     """What was asked, decided and made until the pause.
 
     `stores` are those that the knowledge tool searches, `room` is what its results may still have, in tokens.
+    `room_is_known` is False if an earlier version has written the state, which did not keep it.
     """
 
     query: str
@@ -50,6 +51,7 @@ class PausedState:
     usage: Usage
     started_at: datetime
     room: int | None = None
+    room_is_known: bool = True
 
     @classmethod
     def of(
@@ -154,8 +156,8 @@ class PausedState:
                 ),
                 usage=Usage(**kept["usage"]),
                 started_at=datetime.fromisoformat(kept["started_at"]),
-                # Earlier versions did not keep it.
                 room=kept.get("room"),
+                room_is_known="room" in kept,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableState from error

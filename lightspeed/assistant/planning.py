@@ -130,6 +130,16 @@ class Planner:
         """The search of some stores as a tool, whose results may have so many tokens; None without stores."""
         return KnowledgeTool(self._knowledge, stores, portal, room) if stores else None
 
+    async def context_window(self, identifier: str) -> int | None:
+        """That of a model, in tokens, as far as it is known now."""
+        if identifier in self._settings.context_windows:
+            return self._settings.context_windows[identifier]
+        found = [model for model in await self._models.models() if model.identifier == identifier]
+        return self._context_window(found[0]) if found else None
+
+    def _context_window(self, model: Model) -> int | None:
+        return self._settings.context_windows.get(model.identifier, model.context_length)
+
     def _offers(self, user_id: str, caller: Caller | None, *, asks: bool = True) -> ToolOffers:
         return ToolOffers(self._sources if asks else (), caller or Caller(user_id))
 
@@ -155,7 +165,7 @@ class Planner:
             else await self._knowledge.tool_stores(request.vector_store_ids, request.user_id)
         )
         system_prompt, skills = await self._system_prompt(request, conversation)
-        context_window = self._settings.context_windows.get(model.identifier, model.context_length)
+        context_window = self._context_window(model)
         room = passage_room(
             system_prompt=system_prompt,
             query=request.query,
@@ -170,6 +180,9 @@ class Planner:
             )
             span.set({"lightspeed.retrieval.chunks": len(chunks)})
         retrieval_seconds = time.perf_counter() - clock
+        knowledge_tool = self.knowledge_tool(stores, request.portal, None)
+        own = [] if request.no_tools else self._own_tools(knowledge_tool, skills)
+        offered = await offers.all(own)
         prompt = compose(
             system_prompt=system_prompt,
             history=[_exchange(item) for item in earlier if item.answer],
@@ -178,10 +191,10 @@ class Planner:
             attachments=request.attachments,
             context_window=context_window,
             kept_free=room.found,
+            definitions=[tool.definition for tool in offered.tools],
         )
-        knowledge_tool = self.knowledge_tool(stores, request.portal, prompt.room)
-        own = [] if request.no_tools else self._own_tools(knowledge_tool, skills)
-        offered = await offers.all(own)
+        if knowledge_tool is not None:
+            knowledge_tool.room = prompt.room
         return Plan(
             conversation_id=conversation.id if conversation else new_conversation_id(),
             begins=conversation is None,

@@ -4,12 +4,13 @@ Everything must fit the model's context window. Lengths are estimated; a provide
 so itself, and the client gets a 413.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lightspeed.assistant.request import Attachment
-from lightspeed.retrieval.reading import estimated_tokens, passage_tokens, passages_text
+from lightspeed.retrieval.reading import cautious_tokens, passage_tokens, passages_text
 from lightspeed.retrieval.references import Chunk
 
 _MESSAGE_OVERHEAD = 8  # tokens that a chat template adds to each message
@@ -30,7 +31,8 @@ class Exchange:
 class Prompt:
     """`chunks` are the passages in it; `truncated` says that older exchanges found no room.
 
-    `room` is what is left of the context window for results of tools, in tokens; None if the window is not known.
+    `room` is what is left of the context window for results of the knowledge tool, in tokens; None if the window is
+    not known. What other tools answer is not taken off it.
     """
 
     messages: list[dict[str, Any]]
@@ -73,15 +75,17 @@ def compose(
     attachments: Sequence[Attachment],
     context_window: int | None,
     kept_free: int = 0,
+    definitions: Sequence[Mapping[str, Any]] = (),
 ) -> Prompt:
     """Messages for a chat model. Of the history the newest stay.
 
-    `chunks` are within the `passage_room`; `kept_free` are the tokens of it that nothing may take now.
+    `chunks` are within the `passage_room`; `kept_free` are the tokens of it that nothing but the `definitions` of
+    tools may take now.
     """
     asked = question(query, attachments)
     room = _room(context_window, system_prompt, asked)
     if room is not None:
-        room -= sum(map(passage_tokens, chunks))
+        room -= sum(map(passage_tokens, chunks)) + sum(map(_json_tokens, definitions))
     kept_history, left = _fitting_history(history, None if room is None else room - kept_free)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}]
     for exchange in kept_history:
@@ -94,6 +98,19 @@ def compose(
         truncated=len(kept_history) < len(history),
         room=None if left is None else max(0, left + kept_free),
     )
+
+
+def room_after(
+    messages: Sequence[Mapping[str, Any]],
+    definitions: Sequence[Mapping[str, Any]],
+    context_window: int | None,
+) -> int | None:
+    """What messages and tools leave of the context window, in tokens; None if the window is not known."""
+    if context_window is None:
+        return None
+    taken = sum(_json_tokens(message) + _MESSAGE_OVERHEAD for message in messages)
+    taken += sum(map(_json_tokens, definitions))
+    return max(0, context_window - _answer_reserve(context_window) - taken)
 
 
 def _with_passages(chunks: Sequence[Chunk], asked: str) -> str:
@@ -109,8 +126,12 @@ def question(query: str, attachments: Sequence[Attachment]) -> str:
 def _room(context_window: int | None, system_prompt: str, asked: str) -> int | None:
     if context_window is None:
         return None
-    answer = min(_LARGEST_ANSWER_RESERVE, context_window // 4)
-    return max(0, context_window - answer - _tokens(system_prompt) - _tokens(asked))
+    taken = _tokens(system_prompt) + _tokens(asked)
+    return max(0, context_window - _answer_reserve(context_window) - taken)
+
+
+def _answer_reserve(context_window: int) -> int:
+    return min(_LARGEST_ANSWER_RESERVE, context_window // 4)
 
 
 def _fitting_history(history: Sequence[Exchange], room: int | None) -> tuple[list[Exchange], int | None]:
@@ -127,5 +148,9 @@ def _fitting_history(history: Sequence[Exchange], room: int | None) -> tuple[lis
     return kept[::-1], room
 
 
+def _json_tokens(value: Mapping[str, Any]) -> int:
+    return cautious_tokens(json.dumps(value, ensure_ascii=False))
+
+
 def _tokens(text: str) -> int:
-    return estimated_tokens(text) + _MESSAGE_OVERHEAD
+    return cautious_tokens(text) + _MESSAGE_OVERHEAD

@@ -1,12 +1,15 @@
 """Going on with a Turn that has waited for a person."""
 
+from collections.abc import Sequence
+
 from lightspeed.assistant.leg import Leg
 from lightspeed.assistant.paused_state import PausedState
 from lightspeed.assistant.pauses import Pauses
 from lightspeed.assistant.planning import Plan, Planner
-from lightspeed.assistant.prompt import Prompt
+from lightspeed.assistant.prompt import Prompt, room_after
 from lightspeed.assistant.request import ResumeRequest, TurnRequest
 from lightspeed.errors import NotFound
+from lightspeed.tools.tool import Tool
 
 
 class Resuming:
@@ -27,6 +30,8 @@ class Resuming:
         knowledge_tool = self._planner.knowledge_tool(found.stores, found.portal, found.room)
         # Before it is taken: without its tools it could not go on, and another request may bring them.
         offered = await self._planner.tools(request.user_id, request.caller, knowledge_tool, found.skills)
+        if knowledge_tool is not None and not found.room_is_known:
+            knowledge_tool.room = await self._room(found, offered.tools)
         state, held = await self._pauses.take(request.request_id)
         plan = Plan(
             conversation_id=state.conversation_id,
@@ -41,6 +46,11 @@ class Resuming:
             skills=state.skills,
         )
         return Leg(_turn_request(request, state), plan, state, held)
+
+    async def _room(self, state: PausedState, tools: Sequence[Tool]) -> int | None:
+        window = await self._planner.context_window(state.model.identifier)
+        outcomes = [{"content": call.outcome.for_model} for call in state.earlier.calls if call.outcome]
+        return room_after([*state.messages, *outcomes], [tool.definition for tool in tools], window)
 
 
 def _turn_request(request: ResumeRequest, state: PausedState) -> TurnRequest:

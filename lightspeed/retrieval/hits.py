@@ -29,23 +29,31 @@ class Hit:
         return Hit(chunk, self.scale, 1.0, self.passage_id)
 
 
-def fused(hits: Iterable[Hit]) -> list[Hit]:
+def fused(hits: Iterable[Hit], *, to_rerank: bool = False) -> list[Hit]:
     """All hits in one order, best first, each text once, with scores that hold the weights of their stores.
 
     Where the scores of all hits compare, they decide. Scores of different embedding models or engines do not: then a
     hit counts by its rank among those that it compares to, as weight / rank. So steep a fall lets a weight prefer a
-    store without shutting the others out: with 61 / (60 + rank) a weight of 1.2 would put 12 hits before any other's.
+    store without shutting the others out: with 61 / (60 + rank) a weight of 1.2 would put 13 hits before any other's.
+    Where a reranker weighs the scores against its own, they fall evenly instead, or it could not move the first.
+    Weights within one scale order its hits; the smallest of them is the weight of the whole scale.
     """
     found = list(hits)
     if len({hit.scale for hit in found}) > 1:
-        found.sort(key=lambda hit: (hit.scale, -(hit.chunk.score or 0.0)))
-        found = [
-            hit.scored(hit.weight / rank)
-            for _, group in groupby(found, key=lambda hit: hit.scale)
-            for rank, hit in enumerate(group, 1)
-        ]
+        found.sort(key=lambda hit: (hit.scale, -hit.score))
+        groups = [list(group) for _, group in groupby(found, key=lambda hit: hit.scale)]
+        found = [hit for group in groups for hit in _by_rank(group, to_rerank)]
     found.sort(key=lambda hit: hit.score, reverse=True)
     return distinct([hit.scored(hit.score) for hit in found])
+
+
+def _by_rank(group: Sequence[Hit], evenly: bool) -> list[Hit]:
+    """Hits of one scale, best first, with scores by their rank."""
+    weight = min(hit.weight for hit in group)
+    return [
+        hit.scored(weight * (1 - rank / len(group)) if evenly else weight / (rank + 1))
+        for rank, hit in enumerate(group)
+    ]
 
 
 def distinct(hits: Sequence[Hit]) -> list[Hit]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightspeed.configuration.rag import OKP, ByokRag
 from lightspeed.configuration.root import Configuration
@@ -45,10 +45,14 @@ async def open_knowledge(
     environment: Mapping[str, str],
     metrics: RetrievalMetrics | None = None,
 ) -> Knowledge:
-    """`shared` are the ids of the stores in the run configuration; `models` is None while nobody knows them. Raises ConfigurationError. What cannot be loaded is logged, and the search does without it."""
+    """`shared` are the ids of the stores that are everyone's; `models` is None while nobody knows them.
+
+    What cannot be loaded is logged, and the search does without it. Raises ConfigurationError.
+    """
     portal = None
     if configuration.rag.uses_portal:
         settings = PortalSettings.read(configuration.okp, environment)
+        settings = replace(settings, timeout=min(settings.timeout, configuration.rag.max_seconds))
         portal = await KnowledgePortal.open(settings, _embedding(settings.embedding_model, stores, models))
     reranker = None
     if configuration.reranker.enabled:

@@ -12,13 +12,13 @@ def passages_text(chunks: Sequence[Chunk]) -> str:
     return "\n\n".join(map(_text, chunks))
 
 
-def estimated_tokens(text: str) -> int:
+def cautious_tokens(text: str) -> int:
     """By bytes, because scripts that need several for a letter have more tokens, too."""
     return int(len(text.encode(errors="replace")) / _BYTES_PER_TOKEN) + 1
 
 
 def passage_tokens(chunk: Chunk) -> int:
-    return estimated_tokens(_text(chunk))
+    return cautious_tokens(_text(chunk))
 
 
 def beginning(chunk: Chunk, tokens: int) -> Chunk | None:
@@ -30,7 +30,9 @@ def beginning(chunk: Chunk, tokens: int) -> Chunk | None:
     text = chunk.content.encode(errors="replace")[:size].decode(errors="ignore")
     ends = chunk.content[len(text) : len(text) + 1].isspace()
     content = (text if ends else text.rpartition(" ")[0]).rstrip() or text
-    return replace(chunk, content=content) if content else None
+    cut = replace(chunk, content=content)
+    # A cut within a title that begins the content makes the title stand there once more.
+    return cut if content and passage_tokens(cut) <= tokens else None
 
 
 def _text(chunk: Chunk) -> str:

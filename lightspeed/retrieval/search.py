@@ -43,6 +43,8 @@ class Portal(Protocol):
 
 
 class Reranker(Protocol):
+    @property
+    def ready(self) -> bool: ...
     async def rerank(self, query: str, chunks: Sequence[Chunk], keep: int) -> list[Chunk]: ...
 
 
@@ -57,10 +59,10 @@ class KnowledgeSettings:
     """Which stores serve which search.
 
     `inline` stores are searched before each question, `tool` stores by the model itself, both by the name that users
-    know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store. `shared` are the ids of
-    the configured stores. Each passage is given
-    with up to `neighbours` passages before and after it; all together have at most `max_tokens`, by estimate.
-    A store that has not answered after `max_seconds` is left out.
+    know; `store_ids` maps such names to the stack's ids. `weights` multiply the scores of a store. `shared` are the ids
+    of the configured stores. Each passage is given with up to `neighbours` passages before and after it; all together
+    have at most `max_tokens`, by estimate. A store that has not answered after `max_seconds` is left out; the portal
+    keeps limits of its own.
     """
 
     inline: tuple[str, ...] = ()
@@ -173,7 +175,10 @@ class KnowledgeSearch:
             found[name] = await self._search_one(name, question, query, portal_options)
 
         await _together([lambda name=name: search(name) for name in stores])  # type: ignore[misc]
-        hits = fused(hit for name in stores for hit in found.get(name, ()))
+        hits = fused(
+            (hit for name in stores for hit in found.get(name, ())),
+            to_rerank=self._reranker is not None and self._reranker.ready,
+        )
         chunks = await self._ranked(query, hits)
         if self._settings.neighbours:
             chunks += await self._around(hits, chunks[: self._settings.max_chunks])
@@ -187,7 +192,7 @@ class KnowledgeSearch:
         passages: Sequence[Passage] | None = None
         clock = time.perf_counter()
         try:
-            with anyio.fail_after(self._settings.max_seconds):
+            with anyio.fail_after(None if self._is_portal(name) else self._settings.max_seconds):
                 passages = await self._passages(name, question, query, portal_options)
         except TimeoutError:
             logger.warning(
@@ -213,10 +218,13 @@ class KnowledgeSearch:
     async def _passages(
         self, name: str, question: Any, query: str, portal_options: PortalQuery
     ) -> Sequence[Passage]:
-        if name == OKP and self._portal is not None:
+        if self._portal is not None and self._is_portal(name):
             return await self._portal.search(query, portal_options)
         store = self._settings.store_ids.get(name, name)
         return await self._stores.search(store, question, _CANDIDATES * self._settings.max_chunks)
+
+    def _is_portal(self, name: str) -> bool:
+        return name == OKP and self._portal is not None
 
     def _count(self, name: str, found: int | None, seconds: float) -> None:
         if self._metrics is not None:
@@ -239,9 +247,15 @@ class KnowledgeSearch:
                 return
             store = self._settings.store_ids.get(chunk.source, chunk.source)
             try:
-                before, after = await self._stores.neighbours(store, passage, self._settings.neighbours)
-            except LightspeedError as error:
-                logger.warning("A passage of %s is given without its neighbours: %s", store, error)
+                with anyio.fail_after(self._settings.max_seconds):
+                    before, after = await self._stores.neighbours(store, passage, self._settings.neighbours)
+            except (LightspeedError, TimeoutError) as error:
+                logger.warning(
+                    "A passage of %s is given without its neighbours: %s", store, str(error) or "too slow"
+                )
+                return
+            except Exception:
+                logger.exception("A passage of %s is given without its neighbours", store)
                 return
             # The nearest first, so that each touches what is there already.
             around[at] = [

@@ -3,6 +3,7 @@
 Stores of our own provider are used directly, all others through the stack's protocol, which cannot list what they hold.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from glob import escape
@@ -48,6 +49,7 @@ class KnowledgeStores:
             self._store_table, getattr(self._vector_io, "vector_stores_config", None)
         )
         self._embeddings = Embeddings(impls.get(Api.inference))
+        self._touching: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Read what stands in the databases, so that the first question does not have to."""
@@ -66,6 +68,14 @@ class KnowledgeStores:
     async def embedding_model(self) -> EmbeddingModel | None:
         """What new stores use, if run.yaml or a store there tells. Raises BadRequest if there is no such model."""
         return await self._choices.usual_embedding()
+
+    async def model_of(self, store: str) -> EmbeddingModel | None:
+        """What a store's passages are embedded by; None if it is not there. Raises Unavailable."""
+        try:
+            registered = await self._registered(store)
+        except NotFound:
+            return None
+        return EmbeddingModel(registered.embedding_model, registered.embedding_dimension)
 
     async def create(self, store: str, model: EmbeddingModel) -> None:
         """Make a store unless there is one of that name. Raises Unavailable if no provider can keep it."""
@@ -92,8 +102,12 @@ class KnowledgeStores:
         provider = self._table.impls_by_provider_id[registered.provider_id]
         mode = provider.config.mode
         vector = None if mode == "keyword" else await question.vector(registered.embedding_model)
-        found = await to_thread.run_sync(Search(question.text, limit, mode).find, chunks, vector)
-        await provider.touch(store)
+        search = Search(question.text, limit, mode)
+        found = await to_thread.run_sync(search.find, chunks, vector, abandon_on_cancel=True)
+        # Nobody waits for it: one who gives up then would lose what was found.
+        touching = asyncio.create_task(provider.touch(store))
+        self._touching.add(touching)
+        touching.add_done_callback(self._touching.discard)
         return [_passage(hit.chunk, hit.score, f"{mode} {registered.embedding_model}") for hit in found]
 
     async def neighbours(
@@ -109,7 +123,7 @@ class KnowledgeStores:
             found = chunks.chunks([passage])
             return chunks.neighbours(found[0], count) if found else ([], [])
 
-        before, after = await to_thread.run_sync(around)
+        before, after = await to_thread.run_sync(around, abandon_on_cancel=True)
         model = registered.embedding_model
         return [_passage(chunk, 0.0, model) for chunk in before], [
             _passage(chunk, 0.0, model) for chunk in after
@@ -210,13 +224,16 @@ class KnowledgeStores:
             params={"max_chunks": limit, "mode": "vector"},
         )
         found = await self._vector_io.query_chunks(request)
+        # lightspeed-stack writes a provider for each store: those of one kind compare.
+        spec = getattr(self._table.impls_by_provider_id[registered.provider_id], "__provider_spec__", None)
+        kind = getattr(spec, "provider_type", None) or registered.provider_id
         return [
             Passage(
                 _text(chunk.content),
                 _bounded(score),
                 _metadata(chunk),
                 chunk.chunk_id,
-                f"{registered.provider_id} {registered.embedding_model}",
+                f"{kind} {registered.embedding_model}",
             )
             for chunk, score in zip(found.chunks, found.scores, strict=True)
         ]
@@ -290,8 +307,11 @@ def _embedded(passage: NewPassage, vector: list[float], embedding_model: str) ->
 
 
 def _metadata(chunk: Any) -> dict[str, Any]:
+    metadata = dict(chunk.metadata)
     document = chunk.chunk_metadata.document_id if chunk.chunk_metadata else None
-    return dict(chunk.metadata) if document is None else {"document_id": document, **chunk.metadata}
+    if document is not None and metadata.get("document_id") is None and metadata.get("doc_id") is None:
+        metadata["document_id"] = document
+    return metadata
 
 
 def _bounded(score: float) -> float:

@@ -1,12 +1,11 @@
 """What is looked for in knowledge stores."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from anyio import Lock
 
 Vectors = npt.NDArray[np.float32]
 
@@ -41,11 +40,22 @@ class Question:
         self.text = text
         self._embeddings = embeddings
         self._vectors: dict[str, Vectors] = {}
-        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+        self._tasks: dict[str, asyncio.Task[Vectors]] = {}
 
     async def vector(self, model: str) -> Vectors:
-        """One vector. The model is named as in the stack."""
-        async with self._locks[model]:
-            if model not in self._vectors:
-                self._vectors[model] = (await self._embeddings.embed(model, [self.text]))[0]
-            return self._vectors[model]
+        """One vector. The model is named as in the stack.
+
+        One who gives up does not end the work: a model that is being loaded is there for the next question.
+        """
+        if model not in self._vectors:
+            if model not in self._tasks or self._tasks[model].done():
+                self._tasks[model] = asyncio.create_task(self._embeddings.embed(model, [self.text]))
+                self._tasks[model].add_done_callback(_heard)
+            self._vectors[model] = (await asyncio.shield(self._tasks[model]))[0]
+        return self._vectors[model]
+
+
+def _heard(task: asyncio.Task[Vectors]) -> None:
+    """An error that nobody waits for any more is no complaint of the event loop."""
+    if not task.cancelled():
+        task.exception()

@@ -17,6 +17,7 @@ from lightspeed.assistant.events import (
     ToolCall,
     ToolResult,
 )
+from lightspeed.assistant.knowledge_tool import KnowledgeTool
 from lightspeed.assistant.request import Attachment
 from lightspeed.errors import (
     Forbidden,
@@ -27,7 +28,8 @@ from lightspeed.errors import (
     ProviderUnavailable,
     Unprocessable,
 )
-from lightspeed.retrieval.search import KnowledgeSettings
+from lightspeed.retrieval.okp.request import PortalQuery
+from lightspeed.retrieval.search import KnowledgeSearch, KnowledgeSettings
 from lightspeed.stack.passages import NewPassage
 from tests.assistant.conftest import House
 from tests.scripted_model import (
@@ -382,6 +384,15 @@ async def test_what_the_model_finds_itself_fits_its_window(house: House) -> None
     messages = house.model.chats[-1].body["messages"]
     assert sum(len(str(message.get("content") or "")) for message in messages) < (2048 - 512) * 3.2
     assert "no room for more" in messages[-1]["content"]
+
+
+async def test_a_rest_of_the_window_too_small_for_a_passage_is_told_as_such(house: House) -> None:
+    await house.stack.knowledge.insert("docs", pages(1))
+    search = KnowledgeSearch(house.stack.knowledge, KnowledgeSettings(tool=("docs",)))
+    tool = KnowledgeTool(search, ["docs"], PortalQuery(), room=64 + 20)
+    outcome = await tool.call({"query": "How are nodes restarted?"})
+    assert "no room for more" in outcome.for_model
+    assert tool.found == []
 
 
 async def test_tool_calls_work_without_streaming_too(house: House) -> None:

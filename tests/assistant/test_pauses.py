@@ -641,6 +641,28 @@ async def test_passages_that_are_found_after_the_pause_have_the_room_that_was_le
     assert 0 < len(read_by_model(house)[-1]) < 1000 * 3.2
 
 
+@pytest.mark.parametrize(("window", "fits"), [({"scripted/scripted": 1000}, True), ({}, False)])
+async def test_a_turn_of_a_version_that_kept_no_room_has_what_its_messages_leave(
+    house: House, window: dict[str, int], fits: bool
+) -> None:
+    text = "Backups live on n1. " * 300
+    await house.stack.knowledge.insert("docs", [NewPassage("d1-0", text, {"document_id": "d1"})])
+    settings: dict[str, Any] = {"knowledge": KnowledgeSettings(tool=("docs",)), "context_windows": window}
+    at = office(house, wipe(), **settings)
+    _, ending = await paused(at)
+    await at.decide(ending)
+    pausing = await at.turns.get(ending.request_id)
+    assert pausing is not None
+    del pausing.state["room"]
+    await at.turns.pause(pausing, [])
+    house.model.queue(Reply(tool_calls=[ScriptedCall("file_search", {"query": "backups"}, id="c-2")]))
+    house.model.queue(Reply("Done."))
+    await at.resumed(ending.request_id)
+    found = read_by_model(house)[-1]
+    assert "Backups live on n1." in found
+    assert (len(found) < 1000 * 3.2) is fits
+
+
 async def test_a_new_conversation_gets_its_name_when_the_turn_completes(house: House) -> None:
     at = office(house, wipe())
     conversation_id, ending = await paused(at, generate_topic_summary=True)

@@ -60,6 +60,16 @@ def test_history_takes_no_room_of_passages_and_leaves_some_to_the_search_of_the_
     assert prompt().room is None  # type: ignore[attr-defined]
 
 
+def test_definitions_of_tools_take_room_of_history_and_of_the_search() -> None:
+    definition = {"type": "function", "function": {"name": "look", "description": "Look. " * 100}}
+    alone, with_tools = prompt(2000), prompt(2000, definitions=[definition])
+    assert with_tools.room < alone.room - 150  # type: ignore[attr-defined]
+    history = [Exchange(f"question {number}", (), "answer " * 50) for number in range(20)]
+    kept = contents(prompt(2000, history=history, definitions=[definition]))
+    assert len(kept) < len(contents(prompt(2000, history=history)))
+    assert prompt(definitions=[definition]).room is None  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("searchable", [False, True])
 def test_passages_and_answer_have_room_together(searchable: bool) -> None:
     def room(window: int | None, attachments: Sequence[Attachment] = ()) -> PassageRoom:

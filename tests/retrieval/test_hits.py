@@ -4,6 +4,7 @@ import pytest
 
 from lightspeed.retrieval.hits import Hit, fused
 from lightspeed.retrieval.references import Chunk
+from lightspeed.retrieval.reranking import combined
 
 
 def hit(text: str, score: float, *, source: str = "a", scale: str = "minilm", weight: float = 1.0) -> Hit:
@@ -58,12 +59,33 @@ def test_a_store_that_is_preferred_a_little_does_not_shut_the_others_out() -> No
 
 
 def test_a_weight_counts_once() -> None:
-    """Both stores of the scale know as much; the weight must not first win places and then count again."""
+    """It wins places within its scale, and must not count again against others."""
     ours = [hit("a0", 0.6, weight=1.5), hit("b0", 0.8, source="b"), hit("b1", 0.7, source="b")]
     found = fused([*ours, hit("s0", 5.0, scale="solr")])
-    assert {hit.chunk.content: hit.chunk.score for hit in found} == {"b0": 1, "s0": 1, "b1": 0.5, "a0": 0.5}
+    assert {hit.chunk.content: hit.chunk.score for hit in found} == {
+        "a0": 1,
+        "s0": 1,
+        "b0": 0.5,
+        "b1": pytest.approx(1 / 3),
+    }
 
 
 def test_a_text_that_two_stores_hold_stands_there_once() -> None:
     found = fused([hit("the  same\ntext", 0.5, source="b"), hit("the same text", 0.9)])
     assert [(found.chunk.source, found.chunk.score) for found in found] == [("a", 0.9)]
+
+
+def test_another_scale_does_not_turn_what_weights_have_ordered() -> None:
+    ours = [hit("a", 0.8, weight=1.2), hit("b", 0.85, source="b")]
+    assert texts(fused(ours)) == ["a", "b"]
+    beside = fused([*ours, hit("s", 5.0, source="okp", scale="solr")])
+    assert [text for text in texts(beside) if text != "s"] == ["a", "b"]
+
+
+def test_a_cross_encoder_can_move_what_is_not_first() -> None:
+    ours = [hit(f"o{n}", 0.9 - n / 100) for n in range(10)]
+    solr = [hit(f"s{n}", 17.0 - n, source="okp", scale="solr") for n in range(10)]
+    chunks = [found.chunk for found in fused([*ours, *solr], to_rerank=True)]
+    relevance = [1.0 if chunk.content == "s1" else 0.0 for chunk in chunks]
+    order = [chunk.content for chunk in combined(chunks, relevance, 20)]
+    assert order.index("s1") < order.index("s0")

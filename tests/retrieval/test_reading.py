@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightspeed.retrieval.reading import beginning, estimated_tokens, passage_tokens, passages_text
+from lightspeed.retrieval.reading import beginning, cautious_tokens, passage_tokens, passages_text
 from lightspeed.retrieval.references import Chunk
 
 
@@ -20,8 +20,8 @@ def test_a_title_takes_room() -> None:
 
 
 def test_scripts_that_need_more_tokens_are_estimated_to() -> None:
-    assert estimated_tokens("節点を再起動する") >= 7
-    assert estimated_tokens("restarts") <= 3
+    assert cautious_tokens("節点を再起動する") >= 7
+    assert cautious_tokens("restarts") <= 3
 
 
 @pytest.mark.parametrize("text", ["kettle " * 900, "節点を再起動する" * 300, "x" * 5000])
@@ -40,3 +40,11 @@ def test_a_beginning_ends_with_a_word() -> None:
     cut = beginning(Chunk("kettle " * 900, None, 0.9), 100)
     assert cut is not None
     assert set(cut.content.split()) == {"kettle"}
+
+
+@pytest.mark.parametrize("tokens", range(1, 41))
+def test_a_beginning_fits_also_where_the_cut_falls_into_the_title(tokens: int) -> None:
+    title = "How to descale the kettle of the second floor"
+    cut = beginning(Chunk(f"{title}\n{'kettle ' * 90}", "docs", 0.9, {"title": title}), tokens)
+    assert cut is None or passage_tokens(cut) <= tokens
+    assert cut is not None or tokens < 20

@@ -198,6 +198,8 @@ async def test_where_owners_cannot_be_told_only_configured_stores_are_searched()
 
 
 class Turned:
+    ready = True
+
     async def rerank(self, query: str, chunks: Sequence[Chunk], keep: int) -> list[Chunk]:
         return list(reversed(chunks))[:keep]
 
@@ -227,3 +229,40 @@ async def test_the_portal_is_asked_too_whatever_stores_are_requested() -> None:
     found = await search.inline("query", ["b"], PortalQuery("lexical"))
     assert {(chunk.content, chunk.source) for chunk in found} == {("two", "b"), ("query lexical", "okp")}
     assert [chunk.source for chunk in await search.inline("query", [])] == ["okp"]
+
+
+class Slow(Shelves):
+    """A portal and neighbours that are slower than the limit for stores, or fail."""
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__()
+        self.error = error
+
+    async def search(self, store: str, question: str, limit: int) -> list[Passage]:
+        return [_page(5, 0.9)]
+
+    async def neighbours(self, store: str, passage: str, count: int) -> tuple[list[Passage], list[Passage]]:
+        if self.error:
+            raise self.error
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("error", [None, OSError("disk on fire"), StorageError("gone")])
+async def test_a_passage_is_given_without_neighbours_that_hang_or_fail(error: Exception | None) -> None:
+    settings = KnowledgeSettings(inline=("book",), neighbours=1, max_seconds=0.05)
+    with anyio.fail_after(10):
+        (found,) = await KnowledgeSearch(Slow(error), settings).inline("page")
+    assert found.content == "Page 5."
+
+
+class SlowReception:
+    async def search(self, query: str, options: PortalQuery) -> list[Passage]:
+        await anyio.sleep(0.1)
+        return [Passage("portal", 17.0, {}, scale="solr")]
+
+
+async def test_the_portal_keeps_its_own_limits() -> None:
+    settings = KnowledgeSettings(inline=("okp",), max_seconds=0.02)
+    found = await KnowledgeSearch(Shelves(), settings, portal=SlowReception()).inline("query")
+    assert [chunk.content for chunk in found] == ["portal"]

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _HYBRID, _SEMANTIC, _SELECT = "hybrid-search", "semantic-search", "select"
 _SPARE_HITS = 2
+_CONTEXT_PART = 0.25  # of the time for a search: what was found already shall not wait long
 _PROBE_SECONDS = 0.7  # Kubernetes waits for a second
 
 
@@ -167,10 +168,12 @@ class KnowledgePortal:
             return parents, neighbours
         form = context_form(wanted, hits if widen else (), self._settings)
         try:
-            found = await self._collection.documents(_SELECT, form)
-        except RequestError as error:
+            with anyio.fail_after(self._settings.timeout * _CONTEXT_PART):
+                found = await self._collection.documents(_SELECT, form)
+        except (RequestError, TimeoutError) as error:
             logger.warning(
-                "What was found in the Offline Knowledge Portal is given without its context: %s", error
+                "What was found in the Offline Knowledge Portal is given without its context: %s",
+                str(error) or "it did not answer in time",
             )
             return parents, neighbours
         for values in found:

@@ -4,6 +4,8 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
+
 from lightspeed.errors import LightspeedError, Unavailable
 from lightspeed.retrieval.okp.settings import PortalSettings
 
@@ -40,9 +42,14 @@ class QuestionVectors:
                 f"there is no embedding model; the portal needs {model} with {dimension} numbers"
             )
         try:
-            vector = await self._embed(query)
+            with anyio.fail_after(self._settings.timeout):
+                vector = await self._embed(query)
         except LightspeedError:
             raise
+        except TimeoutError as error:
+            raise _no_vector(
+                f"the embedding model {model} did not answer within {self._settings.timeout:g} seconds"
+            ) from error
         except Exception as error:
             logger.exception("A question to the Offline Knowledge Portal could not be embedded")
             raise _no_vector(f"the embedding model {model} failed ({type(error).__name__})") from error

@@ -16,6 +16,7 @@ from lightspeed.stack.remote.server import StackServer
 from lightspeed.stack.remote.store_directory import NAME_KEY, STORE, StoreDirectory, StoreEntry
 
 _INSERTED_AT_ONCE = 256
+_BYOK = "byok_"
 
 
 class RemoteKnowledge:
@@ -39,6 +40,13 @@ class RemoteKnowledge:
         except NotServed:
             return None
         return next((entry.model for entry in entries if entry.model and not _is_users(entry)), None)
+
+    async def model_of(self, store: str) -> EmbeddingModel | None:
+        """None if the store is not there, or the server does not tell its model."""
+        try:
+            return (await self._directory.find(store)).model
+        except (NotFound, NotServed):
+            return None
 
     async def create(self, store: str, model: EmbeddingModel) -> None:
         """Make a store unless there is one of that name. Its id is the server's choice."""
@@ -70,7 +78,7 @@ class RemoteKnowledge:
         except NotFound:
             self._directory.forget()
             raise
-        scale = f"{entry.provider_id} {entry.model.name if entry.model else ''}"
+        scale = f"{_engine(entry)} {entry.model.name if entry.model else ''}"
         return [
             _passage(chunk, score, scale)
             for chunk, score in zip(found["chunks"], found["scores"], strict=True)
@@ -118,6 +126,11 @@ class RemoteKnowledge:
         raise BadRequest(f"The Llama Stack server cannot remove single documents from store {store}.")
 
 
+def _engine(entry: StoreEntry) -> str:
+    """What the scores of a store compare within: lightspeed-stack writes one provider for each store that users bring."""
+    return _BYOK if entry.provider_id.startswith(_BYOK) else entry.provider_id
+
+
 def _is_users(entry: StoreEntry) -> bool:
     return entry.name.startswith("vs_")
 
@@ -125,8 +138,9 @@ def _is_users(entry: StoreEntry) -> bool:
 def _passage(chunk: Mapping[str, Any], score: float | None, scale: str) -> Passage:
     metadata = dict(chunk.get("metadata") or {})
     told = chunk.get("chunk_metadata") or {}
-    if told.get("document_id") is not None:
-        metadata.setdefault("document_id", told["document_id"])
+    document = told.get("document_id")
+    if document is not None and metadata.get("document_id") is None and metadata.get("doc_id") is None:
+        metadata["document_id"] = document
     return Passage(
         _text(chunk["content"]), _bounded(score), metadata, str(chunk.get("chunk_id") or ""), scale
     )

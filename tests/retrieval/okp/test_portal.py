@@ -240,11 +240,12 @@ async def test_links_outside_the_portal(solr: SolrServer) -> None:
     assert found[0].metadata["reference_url"] == "https://docs.example.com/etcd-backup"
 
 
+@pytest.mark.parametrize("trouble", [Trouble(500), Trouble.hang()])
 async def test_without_the_context_what_was_found_is_given_alone(
-    solr: SolrServer, caplog: pytest.LogCaptureFixture
+    solr: SolrServer, caplog: pytest.LogCaptureFixture, trouble: Trouble
 ) -> None:
-    solr.troubles["select"] = Trouble(500)
-    async with opened(solr) as portal:
+    solr.troubles["select"] = trouble
+    async with opened(solr, changes={"timeout": 2.0}) as portal:
         found = await portal.search(SNAPSHOT)
     assert found[0].content == "Run the backup script on one control plane node to take a snapshot of etcd."
     assert found[0].metadata["doc_url"] == f"{solr.base_url}/etcd-backup"

@@ -1,5 +1,6 @@
 """The stack's vector_io provider: stores, their chunks, and the searches in them."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -161,7 +162,12 @@ class FaissSqliteVectorIO(AttachedFiles):
         held = self._opened.held(vector_store_id)
         if held is not None:
             return held
-        return await to_thread.run_sync(self._opened.open, vector_store_id, limiter=self._opening)
+        # One who gives up leaves the thread to itself, and its place is taken until it ends.
+        opening = asyncio.create_task(
+            to_thread.run_sync(self._opened.open, vector_store_id, limiter=self._opening)
+        )
+        opening.add_done_callback(_heard)
+        return await asyncio.shield(opening)
 
     async def touch(self, vector_store_id: str) -> None:
         """The store is in use: that moves its expiry on. Writes at most once a minute, and never fails."""
@@ -405,3 +411,9 @@ class FaissSqliteVectorIO(AttachedFiles):
     def _object(self, record: StoreRecord) -> VectorStoreObject:
         counts = self._attachments.counts(record.id)
         return objects.store_object(record, counts, self._opened.size(record))
+
+
+def _heard(opening: asyncio.Task[ChunkStore]) -> None:
+    """An error that nobody waits for any more is no complaint of the event loop."""
+    if not opening.cancelled():
+        opening.exception()
