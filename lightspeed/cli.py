@@ -213,8 +213,9 @@ def ingest(
     if not all((store, *(paths or ()))):
         # What an unset variable of a shell leaves; an empty path would be the folder that one is in.
         raise typer.BadParameter("a path or the name of the store is empty")
-    if database_store is not None and database is None:
-        raise typer.BadParameter("--from-store needs --from FILE")
+    for option, value in (("--from-store", database_store), ("--embedding-model", embedding_model)):
+        if value is not None and database is None:
+            raise typer.BadParameter(f"{option} needs --from FILE")
     configuration, source = _loaded(context, config, verbose)
     chosen = IngestOptions(
         tuple(paths or ()),

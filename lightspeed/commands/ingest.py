@@ -68,7 +68,8 @@ async def _ingest(plan: Plan, options: IngestOptions) -> int:
     sources: list[Source] = [*files, *dict.fromkeys(addresses)]
     stock = None
     if options.database is not None:
-        stock = await to_thread.run_sync(chosen_store, options.database, options.database_store)
+        with console.status(f"looking into {options.database}"):
+            stock = await to_thread.run_sync(chosen_store, options.database, options.database_store)
     with console.status("starting") as status:
         needed = replace(plan, run_configuration=for_knowledge_only(plan.run_configuration))
         stack = await start_stack(needed, status.update)
@@ -80,7 +81,8 @@ async def _ingest(plan: Plan, options: IngestOptions) -> int:
             if not options.paths:
                 await stack.knowledge.mark_filled(options.store)
                 return 0
-        model = await stack.default_embedding_model()
+        # A store keeps the model that it was made with, and its passages are cut for that one.
+        model = await stack.knowledge.model_of(options.store) or await stack.default_embedding_model()
         chunker = chunker_for(await stack.token_counter(model.name))
         ingester = Ingester(stack.knowledge, model, chunker, pages)
         try:

@@ -1,5 +1,6 @@
 """Taking over a knowledge database of the stack's own provider into a store that can grow."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,15 @@ async def import_database(
 ) -> None:
     """`embedding_model` is the model of run.yaml that made the vectors, where the database does not tell.
 
-    Raises StartupError when it is not clear by which model its questions are embedded.
+    Raises StartupError when it is not clear by which model its questions are embedded, or when that one makes vectors
+    of another length; then no store is made.
     """
-    model = await _model(stack, stock, database, embedding_model)
+    model = await _model(stack, stock, database, embedding_model, store)
+    if stock.dimension not in (None, model.dimension):
+        raise StartupError(
+            f"the vectors of {stock.id} in {database} have {stock.dimension} dimensions, those of {model.name}"
+            f" {model.dimension}: another model has made them; name it with --embedding-model"
+        )
     await stack.knowledge.create(store, model)
     with console.status(f"reading {database}"):
         report = await stack.knowledge.import_stock(store, database, stock.id, model.name)
@@ -42,28 +49,31 @@ async def import_database(
 
 
 def chosen_store(database: Path, wanted: str | None) -> "StockStore":
-    """The wanted store of a database, or its only one.
+    """The wanted store of a database, or its only one. Its dimension is that of its vectors.
 
-    Raises DocumentError when there is no such file, StorageError when it is no database of stores, StartupError when
-    it is not clear what to take over.
+    Raises DocumentError when there is no such file, StorageError when it is no database of stores or the store cannot
+    be read, StartupError when it is not clear what to take over.
     """
-    from lightspeed.stack.providers.faiss_sqlite.stock_store import stock_stores
+    from lightspeed.stack.providers.faiss_sqlite.stock_store import StockStoreReader, stock_stores
 
     if not database.is_file():
         raise DocumentError(str(database), "not a file" if database.exists() else "no such file")
     stores = {store.id: store for store in stock_stores(database)}
     there = ", ".join(stores) or "none"
-    if wanted is None and len(stores) == 1:
-        return next(iter(stores.values()))
-    if wanted is None:
+    if wanted is None and len(stores) != 1:
         raise StartupError(f"{database} does not hold one store; name one with --from-store. There: {there}")
-    if wanted not in stores:
+    if wanted is not None and wanted not in stores:
         raise StartupError(f"{database} has no store {wanted}. There: {there}")
-    return stores[wanted]
+    chosen = next(iter(stores.values())) if wanted is None else stores[wanted]
+    # What the record of the store says may be missing or wrong.
+    with StockStoreReader(database, chosen.id) as reader:
+        return replace(chosen, dimension=reader.dimension)
 
 
-async def _model(stack: "Stack", stock: "StockStore", database: Path, wanted: str | None) -> EmbeddingModel:
-    """The model that is wanted, or the one that the database names, or else the default one if the lengths agree.
+async def _model(
+    stack: "Stack", stock: "StockStore", database: Path, wanted: str | None, store: str
+) -> EmbeddingModel:
+    """The model that is wanted, or the one that the database names, or else what the store has or would get.
 
     Databases often name the folder that their model was in where they were built.
     """
@@ -79,7 +89,7 @@ async def _model(stack: "Stack", stock: "StockStore", database: Path, wanted: st
         return models[wanted]
     named = stock.embedding_model
     if named is None:
-        default = await stack.default_embedding_model()
+        default = await stack.knowledge.model_of(store) or await stack.default_embedding_model()
         if stock.dimension in (None, default.dimension):
             return default
     elif named in models:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightspeed.errors import BadRequest, Unavailable
-from lightspeed.stack.embedding_choice import embedding_dimension
+from lightspeed.stack.embedding_choice import embedding_dimension, first_embedding_model
 from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.store_table import StoreTable
 from lightspeed.stack.stored_objects import NewVectorStore
@@ -45,37 +45,54 @@ class StoreChoices:
 
     async def embedding(self, wanted: NewVectorStore) -> tuple[str, int]:
         """The model of a new store and the length of its embeddings. Raises BadRequest and Unavailable."""
+        usual = self._configured() or await self._of_first_store()
         name = wanted.embedding_model
         if name is None:
-            usual = await self.usual_embedding()
-            name = usual.name if usual is not None else await self._first_embedding_model()
-        return await self._checked(name, wanted.embedding_dimension)
+            name = usual[0] if usual is not None else await self._first_embedding_model()
+        default = usual[1] if usual is not None and usual[0] == name else None
+        return await self._checked(name, wanted.embedding_dimension, default)
 
     async def usual_embedding(self) -> EmbeddingModel | None:
         """The default of run.yaml, else what the first store uses that no user has made. Raises BadRequest."""
+        configured = self._configured()
+        if configured is not None:
+            name, dimension = configured
+            return EmbeddingModel(*await self._checked(name, None, dimension))
+        used = await self._of_first_store()
+        return None if used is None else EmbeddingModel(*used)
+
+    def _configured(self) -> tuple[str, int | None] | None:
+        """The default of run.yaml, and the length that stands beside it."""
         default = getattr(self._settings, "default_embedding_model", None)
-        if default is not None:
-            return EmbeddingModel(*await self._checked(f"{default.provider_id}/{default.model_id}", None))
+        if default is None:
+            return None
+        return f"{default.provider_id}/{default.model_id}", default.embedding_dimensions
+
+    async def _of_first_store(self) -> tuple[str, int] | None:
         for store in await self._table.registered():
             if not store.identifier.startswith("vs_"):
-                return EmbeddingModel(store.embedding_model, store.embedding_dimension)
+                return store.embedding_model, store.embedding_dimension
         return None
 
-    async def _checked(self, name: str, dimension: int | None) -> tuple[str, int]:
+    async def _checked(self, name: str, wanted: int | None, default: int | None) -> tuple[str, int]:
+        """The name of a model, and its length with `wanted` by the client and the `default` beside the name."""
         model = await self._table.impl.get_object_by_identifier("model", name)
         if model is None or not _makes_embeddings(model):
             raise BadRequest(f"{name} is not an embedding model.", response="Invalid embedding model")
         known = (model.metadata or {}).get("embedding_dimension")
-        return name, embedding_dimension(name, known, dimension)
+        return name, embedding_dimension(name, known, wanted, default)
 
     async def _first_embedding_model(self) -> str:
-        for model in await self._table.impl.get_all_with_type("model"):
-            if _makes_embeddings(model):
-                return str(model.identifier)
-        raise Unavailable(
-            "The stack has no embedding model: run.yaml needs one in `registered_resources.models`.",
-            response=_UNAVAILABLE,
+        models = [m for m in await self._table.impl.get_all_with_type("model") if _makes_embeddings(m)]
+        name = first_embedding_model(
+            {str(model.identifier): (model.metadata or {}).get("embedding_dimension") for model in models}
         )
+        if name is None:
+            raise Unavailable(
+                "The stack has no embedding model: run.yaml needs one in `registered_resources.models`.",
+                response=_UNAVAILABLE,
+            )
+        return name
 
 
 def _makes_embeddings(model: Any) -> bool:

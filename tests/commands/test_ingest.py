@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lightspeed import cli
+from tests.embedded import knowledge, run_configuration, with_store
+from tests.scripted_model import ScriptedModel
 
 ROOT = Path(__file__).parents[2]
 COUNTS = re.compile(
@@ -104,7 +107,8 @@ def test_a_folder_that_was_empty_is_looked_at_again(state: Path, tmp_path: Path)
     [
         ([""], "is empty"),
         (["docs", "--store", ""], "is empty"),
-        (["docs", "--from-store", "x"], "needs --from"),
+        (["docs", "--from-store", "x"], "--from-store needs --from"),
+        (["docs", "--embedding-model", ""], "--embedding-model needs --from"),
     ],
 )
 def test_arguments_that_an_unset_variable_leaves_are_refused(
@@ -143,3 +147,30 @@ def test_a_killed_run_is_continued(state: Path, tmp_path: Path) -> None:
 
 def stored_bytes(state: Path) -> int:
     return sum(file.stat().st_size for file in state.rglob("chunks.db*"))
+
+
+def test_passages_are_cut_for_the_model_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightspeed.stack.client import EmbeddedStack
+
+    counters: list[str] = []
+    counter = EmbeddedStack.token_counter
+
+    async def noted(stack: EmbeddedStack, model: str) -> Any:
+        counters.append(model)
+        return await counter(stack, model)
+
+    monkeypatch.setattr(EmbeddedStack, "token_counter", noted)
+    monkeypatch.setenv("LIGHTSPEED_STATE", str(tmp_path / "state"))
+    (tmp_path / "a.md").write_text("The kettle must be descaled.")
+    with ScriptedModel() as model:
+        tree = with_store(run_configuration(tmp_path, model, **knowledge(tmp_path / "kb")), "docs")
+        models = tree["registered_resources"]["models"]
+        models.append(models[0] | {"model_id": "other", "provider_model_id": "other"})
+        tree["vector_stores"] = {"default_embedding_model": {"provider_id": "scripted", "model_id": "other"}}
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+        stack = {"use_as_library_client": True, "library_client_config_path": str(tmp_path / "run.yaml")}
+        sections = {"name": "n", "service": {}, "llama_stack": stack, "user_data_collection": {}}
+        (tmp_path / "lightspeed-stack.yaml").write_text(yaml.safe_dump(sections))
+        configuration = str(tmp_path / "lightspeed-stack.yaml")
+        code = cli.run(["ingest", str(tmp_path / "a.md"), "--store", "docs", "-c", configuration])
+    assert (code, counters) == (0, ["scripted/scripted-embedding"])

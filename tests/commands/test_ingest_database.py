@@ -17,21 +17,24 @@ from rich.console import Console
 
 from lightspeed.commands.ingest_database import chosen_store, import_database
 from lightspeed.errors import BadRequest, StartupError
+from lightspeed.stack.passages import EmbeddingModel
 from tests.embedded import embedded_stack, knowledge, run_configuration, with_store
 from tests.scripted_model import ScriptedModel
 from tests.scripted_model.embedding import embed
 
 pytestmark = pytest.mark.anyio
 
-MODEL, SECOND = "scripted/scripted-embedding", "scripted/second-embedding"
+MODEL, SECOND, SHORT = (f"scripted/{name}-embedding" for name in ("scripted", "second", "short"))
 STORE = "vs_built"
 TEXT = "The kettle must be descaled."
 
 
-def database(path: Path, embedding_model: str | None) -> Path:
-    """One passage, as rag-content's manual chunking writes it."""
-    index = faiss.IndexFlatL2(384)
-    index.add(np.array([embed(TEXT, 384)], np.float32))
+def database(
+    path: Path, embedding_model: str | None, *, length: int = 384, said_length: int | None = 384
+) -> Path:
+    """One passage, as rag-content's manual chunking writes it; `said_length` is what the record of the store says."""
+    index = faiss.IndexFlatL2(length)
+    index.add(np.array([embed(TEXT, length)], np.float32))
     npy = io.BytesIO()
     np.save(npy, faiss.serialize_index(index))
     metadata = {"docs_url": "kettle.md", "title": "Kettles", "url_reachable": False, "document_id": "file-1"}
@@ -41,7 +44,10 @@ def database(path: Path, embedding_model: str | None) -> Path:
             "chunk_by_index": {"0": json.dumps(chunk)},
             "faiss_index": base64.b64encode(npy.getvalue()).decode(),
         },
-        f"vector_stores:v3::{STORE}": {"embedding_model": embedding_model, "embedding_dimension": 384},
+        f"vector_stores:v3::{STORE}": {
+            "embedding_model": embedding_model,
+            "embedding_dimension": said_length,
+        },
     }
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE kvstore (key TEXT PRIMARY KEY, value TEXT, expiration TIMESTAMP)")
@@ -56,10 +62,13 @@ def database(path: Path, embedding_model: str | None) -> Path:
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     folder = tmp_path_factory.mktemp("stack")
-    async with ScriptedModel(embedding_models=("scripted-embedding", "second-embedding")) as model:
+    names = ("scripted-embedding", "second-embedding", "short-embedding")
+    async with ScriptedModel(embedding_models=names) as model:
         configuration = with_store(run_configuration(folder, model, **knowledge(folder / "kb")), "docs")
         models = configuration["registered_resources"]["models"]
         models.append({**models[0], "model_id": "second", "provider_model_id": "second-embedding"})
+        short = {"provider_model_id": "short-embedding", "metadata": {"embedding_dimension": 16}}
+        models.append({**models[0], "model_id": "short", **short})
         (folder / "stack").mkdir()
         async with embedded_stack(configuration) as stack:
             yield stack
@@ -100,3 +109,34 @@ async def test_nothing_goes_into_a_store_of_another_model(stack: Any, tmp_path: 
     with pytest.raises(BadRequest, match=f"docs has the embedding model {MODEL}"):
         await taken_over(stack, path, "docs")
     assert await stack.knowledge.search("docs", stack.knowledge.question("kettle"), 5) == []
+
+
+@pytest.mark.parametrize("said_length", [None, 16, 384])
+@pytest.mark.parametrize(
+    ("named", "wanted", "length"),
+    [(None, SHORT, 384), (SHORT, None, 384), ("/build/short-embedding", None, 384), (None, None, 16)],
+)
+async def test_a_model_of_another_length_leaves_no_store(
+    stack: Any, tmp_path: Path, named: str | None, wanted: str | None, length: int, said_length: int | None
+) -> None:
+    def built() -> Path:
+        return database(tmp_path / "kb.db", named, length=length, said_length=said_length)
+
+    path = await to_thread.run_sync(built)
+    with pytest.raises(StartupError, match="--embedding-model"):
+        await taken_over(stack, path, "blocked", wanted)
+    assert "blocked" not in await stack.knowledge.ids()
+
+
+async def test_passages_of_no_named_model_go_into_a_store_whose_model_fits(
+    stack: Any, tmp_path: Path
+) -> None:
+    def built() -> Path:
+        return database(tmp_path / "kb.db", None, length=16)
+
+    await stack.knowledge.create("short", EmbeddingModel(SHORT, 16))
+    path = await to_thread.run_sync(built)
+    stock = await to_thread.run_sync(chosen_store, path, None)
+    assert stock.dimension == 16
+    await import_database(stack, path, stock, None, "short", Console(file=io.StringIO()))
+    assert await stack.knowledge.documents("short")
