@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from lightspeed.api.endpoint import Call
-from lightspeed.errors import Forbidden, NotFound, Unavailable
+from lightspeed.errors import Forbidden, NotFound, RequestError
 from lightspeed.identity.actions import Action
 from lightspeed.storage.owned import OwnedStore
 
@@ -97,7 +97,7 @@ class StoreAccess:
             await self._services.vector_stores.get(store_id)
         except NotFound:
             return False
-        except Unavailable:
-            # It is only away.
+        except RequestError:
+            # Whatever is wrong with it, it is there: others are listed all the same.
             return True
         return True

@@ -101,10 +101,15 @@ async def list_files(call: Call[None, VectorStoreFilesQuery]) -> VectorStoreFile
     services, query, store_id = call.services.services, call.query, call.path["vector_store_id"]
     await StoreAccess(call).readable(store_id, resource=_STORE)
     files = services.vector_stores.files
-    for cursor in (query.after, query.before):
-        if cursor is not None:
-            # Providers differ in what they do about one that is not in the list.
-            await _known(files, store_id, cursor)
+    cursors = [cursor for cursor in (query.after, query.before) if cursor is not None]
+    if cursors:
+        try:
+            await services.vector_stores.get(store_id)
+        except NotFound:
+            raise NotFound(_STORE, store_id) from None
+    for cursor in cursors:
+        # Providers differ in what they do about one that is not in the list.
+        await _known(files, store_id, cursor)
     try:
         found = await files.list(
             store_id,

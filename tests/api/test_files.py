@@ -239,6 +239,9 @@ async def test_names_of_what_is_not_found(alice: httpx.AsyncClient) -> None:
     )
     assert error(await alice.get(f"{VS}/{gone}/files"))[:2] == (404, "Vector_Store not found")
     assert error(await alice.get(f"{VS}/{gone}/files/{UNKNOWN}"))[:2] == (404, "File not found")
+    for cursor in ("after", "before"):
+        answer = await alice.get(f"{VS}/nobodys/files", params={cursor: UNKNOWN})
+        assert error(answer)[:2] == (404, "Vector_Store not found")
 
 
 @pytest.mark.parametrize(

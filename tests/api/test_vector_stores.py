@@ -14,6 +14,9 @@ from asgi_lifespan import LifespanManager
 from blockbuster import BlockBuster
 
 from lightspeed.app import create_app
+from lightspeed.errors import StorageError
+from lightspeed.stack.stored_objects import VectorStore
+from lightspeed.stack.vector_stores import VectorStores
 from lightspeed.storage.owned import OwnedStore
 from tests.api.conftest import NOBODY, ROOT, Service, plan
 from tests.api.knowledge import (
@@ -228,6 +231,27 @@ async def test_an_owner_whose_store_was_never_made_sees_none(
         assert (await alice.put(f"{VS}/{UNKNOWN}", json={"expires_at": 5})).status_code == 404
         assert (await alice.delete(f"{VS}/{UNKNOWN}")).json()["deleted"] is False
         assert await rows.store(UNKNOWN) is None
+
+
+async def test_one_store_that_cannot_be_looked_at_does_not_cost_the_list(
+    knowledge: Service, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = VectorStores.get
+
+    async def fails_for_one(stores: VectorStores, store_id: str) -> VectorStore:
+        if store_id == UNKNOWN:
+            raise StorageError("Its database is broken.")
+        return await look(stores, store_id)
+
+    async with owners(knowledge) as rows:
+        made = await made_store(alice)
+        await rows.add_store(OwnedStore(UNKNOWN, ALICE, datetime.now(UTC)))
+        with monkeypatch.context() as patch:
+            patch.setattr(VectorStores, "get", fails_for_one)
+            answer = await alice.get("/v1/rags")
+            assert answer.status_code == 200
+            assert {made["id"], UNKNOWN} <= set(answer.json()["rags"])
+        await rows.remove_store(UNKNOWN)
 
 
 async def test_pages_hold_each_store_once(alice: httpx.AsyncClient) -> None:

@@ -345,6 +345,17 @@ async def test_a_file_that_ends_the_process_is_given_up(tmp_path: Path, real: An
         assert "has ended the process 5 times" in failed.last_error.message
 
 
+async def test_a_paragraph_that_is_a_heading_is_cut_beside_the_passages(tmp_path: Path, real: Any) -> None:
+    async with vector_io(tmp_path, real) as provider:
+        await register(provider, "kb")
+        guide = f"# The guide\n\n## {'Restore backups. ' * 500}\n\nA text."
+        await attach(provider, "kb", await upload(await local_files(tmp_path), "guide.md", guide))
+        hits = (await search(provider, "kb", "text")).data
+        assert hits
+        for hit in hits:
+            assert len(hit.attributes["heading"]) <= 500
+
+
 async def test_attributes(tmp_path: Path, real: Any) -> None:
     from llama_stack_api import OpenAIUpdateVectorStoreFileRequest
 
@@ -372,8 +383,9 @@ async def test_attributes(tmp_path: Path, real: Any) -> None:
             ({f"key{number}": 1 for number in range(17)}, "at most 16 attributes"),
             ({"k" * 65: 1}, "1 to 64 characters"),
             ({"key": "v" * 513}, "at most 512 characters"),
-            ({"key": "half \ud800"}, "holds half surrogates"),
-            ({"half \ud800": 1}, "holds half surrogates"),
+            ({"key": "half \ud800"}, "holds NUL or half surrogates"),
+            ({"half \ud800": 1}, "holds NUL or half surrogates"),
+            ({"key": "a\0b"}, "holds NUL or half surrogates"),
             ({"key": [1]}, "a string, a number or a boolean"),
             ({"key": None}, "a string, a number or a boolean"),
         ):

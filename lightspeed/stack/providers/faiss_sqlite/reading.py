@@ -8,7 +8,7 @@ from typing import Any
 from anyio import to_thread
 from llama_stack_api import RetrieveFileContentRequest, RetrieveFileRequest
 
-from lightspeed.documents.chunking import Chunker, estimate_tokens, token_budget
+from lightspeed.documents.chunking import Chunker, estimate_tokens, heading_label, token_budget
 from lightspeed.documents.document import Document, DocumentError
 from lightspeed.documents.parsing import DocumentParser
 from lightspeed.documents.windows import WindowChunker
@@ -118,7 +118,7 @@ class FileReader:
 
 def _pieces(document: Document, strategy: Mapping[str, Any], counter: TokenCounter | None) -> list[Piece]:
     chunks = _chunker(strategy, counter).chunks(document)
-    return [Piece(chunk.text, " > ".join(chunk.heading_trail), chunk.token_count) for chunk in chunks]
+    return [Piece(chunk.text, heading_label(chunk.heading_trail), chunk.token_count) for chunk in chunks]
 
 
 def with_attributes(

@@ -31,7 +31,7 @@ def attributes_of(given: Mapping[str, Any] | None) -> dict[str, Scalar]:
         ):
             raise ValueError(f"The attribute {key!r} is a string, a number or a boolean.")
         if storable(key) != key or (isinstance(value, str) and storable(value) != value):
-            raise ValueError(f"The attribute {key!r} holds half surrogates, which cannot be stored.")
+            raise ValueError(f"The attribute {key!r} holds NUL or half surrogates, which cannot be stored.")
         if isinstance(value, str) and len(value) > _LONGEST_VALUE:
             raise ValueError(
                 f"The attribute {key!r} has at most {_LONGEST_VALUE} characters, not {len(value)}."
