@@ -93,7 +93,7 @@ async def test_a_file_that_fills_the_memory_fails_alone() -> None:
 @pytest.mark.parametrize("size", [10, 40_000_000])
 async def test_a_process_that_ends_before_it_has_read_the_file(size: int) -> None:
     async with DocumentParser(memory_bytes=20_000_000) as parser:
-        with pytest.raises(DocumentError, match=r"^a\.txt: ends its parser: .* 0\.02 GB of memory$"):
+        with pytest.raises(DocumentError, match=r"^a\.txt: (ends its parser: .*|needs) more than 0\.02 GB"):
             await parser.parse(b"x" * size, name="a.txt")
 
 
