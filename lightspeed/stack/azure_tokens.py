@@ -11,7 +11,7 @@ from typing import Protocol
 from lightspeed.configuration.azure import AzureEntraIdConfiguration
 from lightspeed.errors import ProviderUnavailable
 from lightspeed.stack.azure_authority import AzureAuthority, Grant
-from lightspeed.stack.remote.shared_call import SharedCall
+from lightspeed.stack.shared_call import SharedCall
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,13 @@
 """What is looked for in knowledge stores."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+
+from lightspeed.stack.shared_call import SharedCall
 
 Vectors = npt.NDArray[np.float32]
 
@@ -40,7 +42,7 @@ class Question:
         self.text = text
         self._embeddings = embeddings
         self._vectors: dict[str, Vectors] = {}
-        self._tasks: dict[str, asyncio.Task[Vectors]] = {}
+        self._calls: dict[str, SharedCall[Vectors]] = {}
 
     async def vector(self, model: str) -> Vectors:
         """One vector. The model is named as in the stack.
@@ -48,14 +50,7 @@ class Question:
         One who gives up does not end the work: a model that is being loaded is there for the next question.
         """
         if model not in self._vectors:
-            if model not in self._tasks or self._tasks[model].done():
-                self._tasks[model] = asyncio.create_task(self._embeddings.embed(model, [self.text]))
-                self._tasks[model].add_done_callback(_heard)
-            self._vectors[model] = (await asyncio.shield(self._tasks[model]))[0]
+            if model not in self._calls:
+                self._calls[model] = SharedCall(partial(self._embeddings.embed, model, [self.text]))
+            self._vectors[model] = (await self._calls[model]())[0]
         return self._vectors[model]
-
-
-def _heard(task: asyncio.Task[Vectors]) -> None:
-    """An error that nobody waits for any more is no complaint of the event loop."""
-    if not task.cancelled():
-        task.exception()

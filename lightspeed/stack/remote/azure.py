@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightspeed.errors import RequestError
 from lightspeed.stack.azure_tokens import AzureTokens
 from lightspeed.stack.remote.failures import NotServed
-from lightspeed.stack.remote.shared_call import SharedCall
 from lightspeed.stack.remote.transport import PROVIDER_DATA_HEADER
+from lightspeed.stack.shared_call import SharedCall
 
 if TYPE_CHECKING:
     from lightspeed.stack.remote.server import StackServer

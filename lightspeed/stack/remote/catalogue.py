@@ -8,7 +8,7 @@ from lightspeed.configuration.masking import without_secrets
 from lightspeed.stack.provider_state import ProviderState
 from lightspeed.stack.remote.failures import NotServed
 from lightspeed.stack.remote.server import StackServer
-from lightspeed.stack.remote.shared_call import SharedCall
+from lightspeed.stack.shared_call import SharedCall
 from lightspeed.stack.shield import Shield
 
 _FRESH_FOR = 10.0  # seconds

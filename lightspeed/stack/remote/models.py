@@ -9,7 +9,7 @@ from typing import Any
 from lightspeed.errors import RequestError
 from lightspeed.stack.models import Model
 from lightspeed.stack.remote.server import StackServer
-from lightspeed.stack.remote.shared_call import SharedCall
+from lightspeed.stack.shared_call import SharedCall
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightspeed.errors import ProviderUnavailable
 from lightspeed.stack.remote.failures import TooSlow
-from lightspeed.stack.remote.shared_call import SharedCall
+from lightspeed.stack.shared_call import SharedCall
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from lightspeed.errors import NotFound
 from lightspeed.stack.passages import EmbeddingModel
 from lightspeed.stack.remote.paths import segment
 from lightspeed.stack.remote.server import StackServer
-from lightspeed.stack.remote.shared_call import SharedCall
+from lightspeed.stack.shared_call import SharedCall
 
 STORE: Final = "Vector Store"
 

@@ -1,9 +1,9 @@
 """The stack's vector_io provider: stores, their chunks, and the searches in them."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -56,6 +56,7 @@ from lightspeed.stack.providers.faiss_sqlite.store_records import (
     StoreRecord,
     StoreRecords,
 )
+from lightspeed.stack.shared_call import SharedCall
 
 logger = logging.getLogger(__name__)
 
@@ -163,11 +164,8 @@ class FaissSqliteVectorIO(AttachedFiles):
         if held is not None:
             return held
         # One who gives up leaves the thread to itself, and its place is taken until it ends.
-        opening = asyncio.create_task(
-            to_thread.run_sync(self._opened.open, vector_store_id, limiter=self._opening)
-        )
-        opening.add_done_callback(_heard)
-        return await asyncio.shield(opening)
+        opening = partial(to_thread.run_sync, self._opened.open, vector_store_id, limiter=self._opening)
+        return await SharedCall(opening)()
 
     async def touch(self, vector_store_id: str) -> None:
         """The store is in use: that moves its expiry on. Writes at most once a minute, and never fails."""
@@ -411,9 +409,3 @@ class FaissSqliteVectorIO(AttachedFiles):
     def _object(self, record: StoreRecord) -> VectorStoreObject:
         counts = self._attachments.counts(record.id)
         return objects.store_object(record, counts, self._opened.size(record))
-
-
-def _heard(opening: asyncio.Task[ChunkStore]) -> None:
-    """An error that nobody waits for any more is no complaint of the event loop."""
-    if not opening.cancelled():
-        opening.exception()

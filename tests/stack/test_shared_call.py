@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lightspeed.stack.remote.shared_call import SharedCall
+from lightspeed.stack.shared_call import SharedCall
 
 pytestmark = pytest.mark.anyio
 
